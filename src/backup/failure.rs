@@ -1,0 +1,94 @@
+//! Failures as users meet them: a reason from a closed list, one sentence, and what to do next.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a run failed. The names are an interface: they are `status.failure.reason`, condition reasons and metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    // What was asked for
+    InvalidArguments,
+    TabletIsPrimary,
+    DataPresent,
+    // What is in storage
+    NoBackupFound,
+    NoCompleteBackup,
+    BackupNotFound,
+    ManifestUnreadable,
+    EngineNotSupported,
+    EngineNotAllowed,
+    VersionIncompatible,
+    HashMismatch,
+    ObjectMissing,
+    DecompressionFailed,
+    BackupExists,
+    LastGoodBackup,
+    // Storage itself
+    StorageUnreachable,
+    StorageDenied,
+    StorageMisconfigured,
+    // The tablet
+    SocketUnreachable,
+    MysqlctlFailed,
+    MysqlFailed,
+    MysqldNotStopped,
+    MysqldNotStarted,
+    ReplicationNotRestarted,
+    TabletDirInvalid,
+    FilesNotCarried,
+    NoSpace,
+    FileUnreadable,
+    FileUnwritable,
+    InterruptedRun,
+    // The run
+    DeadlineExceeded,
+    Cancelled,
+    EngineLost,
+    Internal,
+}
+
+/// What is written to `status.failure`, and to the last report line of a failed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    pub reason: Reason,
+    /// One sentence: the verb that failed, the thing, the cause.
+    pub message: String,
+    /// What a person should do next, in the imperative.
+    pub remedy: String,
+}
+
+impl Reason {
+    /// The exit code of a command that fails for this reason; the list is documented in README and `--help`.
+    ///
+    /// 2 bad usage, 3 no usable backup, 4 storage, 5 MySQL or mysqlctld, 6 data refused, 7 cancelled or deadline, 70 a bug.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::InvalidArguments | Self::TabletDirInvalid => 2,
+            Self::NoBackupFound | Self::NoCompleteBackup | Self::BackupNotFound => 3,
+            Self::StorageUnreachable | Self::StorageDenied | Self::StorageMisconfigured | Self::BackupExists => 4,
+            Self::SocketUnreachable
+            | Self::MysqlctlFailed
+            | Self::MysqlFailed
+            | Self::MysqldNotStopped
+            | Self::MysqldNotStarted
+            | Self::ReplicationNotRestarted
+            | Self::TabletIsPrimary
+            | Self::InterruptedRun => 5,
+            Self::DataPresent
+            | Self::ManifestUnreadable
+            | Self::EngineNotSupported
+            | Self::EngineNotAllowed
+            | Self::VersionIncompatible
+            | Self::HashMismatch
+            | Self::ObjectMissing
+            | Self::DecompressionFailed
+            | Self::LastGoodBackup
+            | Self::FilesNotCarried
+            | Self::NoSpace
+            | Self::FileUnreadable
+            | Self::FileUnwritable => 6,
+            Self::DeadlineExceeded | Self::Cancelled => 7,
+            Self::EngineLost | Self::Internal => 70,
+        }
+    }
+}

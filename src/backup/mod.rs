@@ -1,0 +1,4 @@
+//! The words of a Vitess backup: its name, its MANIFEST, how one is chosen, and what a run reports.
+
+pub mod failure;
+pub mod report;

@@ -1,0 +1,144 @@
+//! The lines by which an engine run speaks to whoever launched it: one JSON object a line on stdout.
+//!
+//! `step` and `progress` lines come while it runs (progress at most once a second); exactly one `outcome` line comes last.
+//! The outcome also goes to the termination message when it fits Kubernetes's 4096 bytes, without `manifest` when that makes
+//! it fit. Readers ignore lines that are not JSON objects (a shell or MySQL may print too) and unknown fields.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backup::failure::Failure;
+use crate::progress::{Progress, Step};
+
+/// The largest termination message that the kubelet keeps, in bytes.
+pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase")]
+pub enum Line {
+    Step { time: jiff::Timestamp, step: Step },
+    Progress(ProgressLine),
+    Note { time: jiff::Timestamp, text: String },
+    Outcome(Box<Outcome>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressLine {
+    pub time: jiff::Timestamp,
+    pub step: Step,
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Over the last seconds, in bytes before compression.
+    pub bytes_per_second: u64,
+    /// Absent while nothing can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    Backup,
+    Restore,
+    List,
+    Remove,
+    Verify,
+    Recover,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Done, read back and checked.
+    Succeeded,
+    /// Restore only: no backup exists and none was to be waited for; nothing was touched.
+    StartedEmpty,
+    /// Restore only: no backup exists yet and the caller asked to be told (`--no-backup report`); nothing was touched.
+    NoBackup,
+    /// See `failure`.
+    Failed,
+}
+
+/// The last word of a run. What is unknown or does not apply is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    pub operation: Operation,
+    pub verdict: Verdict,
+    pub start_time: jiff::Timestamp,
+    pub finished_time: jiff::Timestamp,
+    /// `<keyspace>/<shard>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablet_alias: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_name: Option<String>,
+    /// `builtin`, `xtrabackup`: the MANIFEST's BackupMethod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_position: Option<String>,
+    /// Bytes as stored, MANIFEST included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// Bytes of the tablet's files, before compression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// How long mysqld was down for this run, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime_seconds: Option<f64>,
+    /// What became of the tablet's replication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<ReplicationOutcome>,
+    /// The MANIFEST as stored, all but its FileEntries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What a person should know although the run succeeded, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReplicationOutcome {
+    /// Runs again and has caught up.
+    CaughtUp,
+    /// Runs again; the run ended before it had caught up (see `warnings`).
+    Running,
+    /// It was not running before either, or the tablet is a primary.
+    LeftStopped,
+    /// The tablet has no source that could be known here; Vitess sets one when the tablet joins its shard.
+    NotConfigured,
+    /// Should run and does not.
+    NotRestarted,
+}
+
+impl Outcome {
+    /// The termination message: the whole outcome if it fits, else without the MANIFEST, else with the long texts cut.
+    pub fn termination_message(&self) -> String {
+        let text = |outcome: &Self| serde_json::to_string(outcome).unwrap_or_default();
+        let whole = text(self);
+        if whole.len() <= TERMINATION_MESSAGE_LIMIT {
+            return whole;
+        }
+        let mut short = self.clone();
+        short.manifest = None;
+        let without_manifest = text(&short);
+        if without_manifest.len() <= TERMINATION_MESSAGE_LIMIT {
+            return without_manifest;
+        }
+        // Long GTID sets and long error chains: the log has them whole.
+        short.position = None;
+        short.purged_position = None;
+        short.warnings.clear();
+        if let Some(failure) = &mut short.failure {
+            failure.message = failure.message.chars().take(500).collect();
+            failure.remedy = failure.remedy.chars().take(300).collect();
+        }
+        text(&short)
+    }
+}

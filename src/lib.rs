@@ -1,0 +1,30 @@
+//! vitess-backup-operator: backups and restores of Vitess shards on Kubernetes, in Vitess's own format.
+//!
+//! # The house
+//!
+//! Three storeys, and a rule of who may import whom (`tests/layers.rs` reads every `use crate::` line and checks it):
+//!
+//! * **Vocabulary** (`topo`, `replication`, `backup`, `progress`): the words of Vitess and MySQL as parsed types. No
+//!   async, no I/O, nothing imported from above.
+//! * **Engine half** (`storage`, `mysqld`, `codec`, then `engine` over them): knows MySQL and storage, nothing of
+//!   Kubernetes.
+//! * **Kubernetes half** (`api`, `plan`, `resources`: pure; `controller` over them; `telemetry`): knows Kubernetes and
+//!   nothing of MySQL. `api`, `plan` and `resources` import neither the clock, nor randomness, nor `kube::Client`.
+//!
+//! The halves meet in two places only: the command line of the engine pod (`cli`), and the [`backup::report`] lines that
+//! the engine writes to stdout and the controller reads. Nothing imports `cli`.
+
+pub mod api;
+pub mod backup;
+pub mod cli;
+pub mod codec;
+pub mod controller;
+pub mod engine;
+pub mod mysqld;
+pub mod plan;
+pub mod progress;
+pub mod replication;
+pub mod resources;
+pub mod storage;
+pub mod telemetry;
+pub mod topo;
