@@ -1,0 +1,189 @@
+//! The test ground as tests see it: a real cluster with a real Vitess shard, reached as a person reaches it, through
+//! `kubectl`. Started by `tests/e2e/up.sh` when it is not up; a test that cannot have it fails.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// One shard, many scenarios: each takes the ground for itself.
+static TURN: Mutex<()> = Mutex::new(());
+static ENVIRONMENT: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+pub struct Ground {
+    pub namespace: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The directory of the project.
+pub fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `KUBECONFIG`, `PATH` and the rest, as the ground's own scripts export them.
+fn environment() -> &'static [(String, String)] {
+    ENVIRONMENT.get_or_init(|| {
+        let up = Command::new(project().join("tests/e2e/up.sh"))
+            .stdin(Stdio::null())
+            .status()
+            .expect("tests/e2e/up.sh can be started");
+        assert!(up.success(), "tests/e2e/up.sh could not bring the test ground up: {up}");
+        let script = format!(". '{}/tests/e2e/ground/env.sh' && env -0", project().display());
+        let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+        assert!(output.status.success(), "env.sh failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout)
+            .split('\0')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Ground {
+    /// The ground, for this test alone until it is dropped.
+    pub fn take() -> Self {
+        // A scenario that failed has said so itself; the next one starts from what it checks on its own.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        environment();
+        Self { namespace: "vitess-demo".to_owned(), _turn: turn }
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(environment().iter().cloned()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        self.command(program, arguments).output().unwrap_or_else(|error| panic!("{program} cannot be started: {error}"))
+    }
+
+    /// What `kubectl <arguments>` prints, in the shard's namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
+    }
+
+    /// What it prints, or what it complains of.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        let whole: Vec<&str> = ["-n", &self.namespace].into_iter().chain(arguments.iter().copied()).collect();
+        let output = self.run("kubectl", &whole);
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    pub fn try_apply(&self, yaml: &str) -> Result<String, String> {
+        use std::io::Write;
+        let mut child = self
+            .command("kubectl", &["-n", &self.namespace, "apply", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl can be started");
+        child.stdin.take().expect("stdin is piped").write_all(yaml.as_bytes()).expect("kubectl reads its input");
+        let output = child.wait_with_output().expect("kubectl ends");
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    pub fn apply(&self, yaml: &str) {
+        self.try_apply(yaml).unwrap_or_else(|error| panic!("kubectl apply refused:\n{yaml}\n{error}"));
+    }
+
+    pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let output = self.try_kubectl(&["get", kind, name, "-o", "json"]).ok()?;
+        Some(serde_json::from_str(&output).expect("kubectl prints JSON"))
+    }
+
+    /// Deletes an object if it is there, and waits until it is gone.
+    pub fn delete(&self, kind: &str, name: &str) {
+        self.kubectl(&["delete", kind, name, "--ignore-not-found", "--timeout=180s"]);
+    }
+
+    /// Polls until `ready` says yes.
+    ///
+    /// # Panics
+    /// After `limit`, with the object as last seen.
+    pub fn wait(&self, kind: &str, name: &str, limit: Duration, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let object = self.get(kind, name).unwrap_or(Value::Null);
+            if ready(&object) {
+                return object;
+            }
+            assert!(
+                begun.elapsed() < limit,
+                "{kind}/{name}: still not {what} after {limit:?}; status {:#}\n{}",
+                object["status"],
+                self.operator_log()
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Waits for a final phase and gives the object.
+    pub fn wait_finished(&self, kind: &str, name: &str) -> Value {
+        self.wait(kind, name, Duration::from_secs(300), "finished", |object| {
+            matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Cancelled"))
+        })
+    }
+
+    /// Waits for a final phase, which has to be Succeeded.
+    pub fn wait_succeeded(&self, kind: &str, name: &str) -> Value {
+        let object = self.wait_finished(kind, name);
+        assert_eq!(object["status"]["phase"], "Succeeded", "{kind}/{name}: {:#}\n{}", object["status"], self.operator_log());
+        object
+    }
+
+    fn operator_log(&self) -> String {
+        let log = self.run(
+            "kubectl",
+            &["-n", "vitess-backup-operator", "logs", "-l", "app.kubernetes.io/name=vitess-backup-operator", "--tail=30"],
+        );
+        format!("--- operator log\n{}", text(&log.stdout))
+    }
+
+    /// Runs a function of the ground's own `vitess/lib.sh`.
+    pub fn lib(&self, call: &str) -> String {
+        self.try_lib(call).unwrap_or_else(|error| panic!("{call}: {error}"))
+    }
+
+    pub fn try_lib(&self, call: &str) -> Result<String, String> {
+        let ground = project().join("tests/e2e/ground");
+        let script = format!(". '{0}/env.sh'; . '{0}/vitess/lib.sh'; {call}", ground.display());
+        let output = self.run("bash", &["-euo", "pipefail", "-c", &script]);
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(format!("{}{}", text(&output.stdout), text(&output.stderr)))
+        }
+    }
+
+    /// Answers of a tablet's own mysqld, tab-separated, as vt_dba.
+    pub fn sql(&self, uid: u32, statement: &str) -> String {
+        self.lib(&format!("tablet_sql {uid} {statement:?}")).trim().to_owned()
+    }
+
+    /// `SHOW REPLICA STATUS` says that both threads run.
+    pub fn replicates(&self, uid: u32) -> bool {
+        let status = self.try_lib(&format!("tablet_sql {uid} 'SHOW REPLICA STATUS\\G'")).unwrap_or_default();
+        status.contains("Replica_IO_Running: Yes") && status.contains("Replica_SQL_Running: Yes")
+    }
+
+    /// Waits until the tablet has everything that the primary had when this was called, then compares every table's
+    /// checksum with the writer held still.
+    pub fn assert_same_rows_as_primary(&self, uid: u32) {
+        self.lib("writer_pause");
+        self.lib(&format!("wait_caught_up {uid}"));
+        let primary = self.lib("tablet_checksums 100");
+        let replica = self.lib(&format!("tablet_checksums {uid}"));
+        self.lib("writer_resume");
+        assert!(primary.lines().count() >= 5, "the primary has tables to compare: {primary:?}");
+        assert!(!primary.contains("NULL"), "every table can be read: {primary}");
+        assert_eq!(replica, primary, "checksums of tablet {uid} and of the primary");
+    }
+}

@@ -1,0 +1,17 @@
+#!/bin/bash
+# up.sh: the whole test ground, from nothing: Kubernetes, a Vitess shard commerce/0 with real MySQL, and this checkout's
+# operator installed by its Helm chart. Quick, and harmless to what runs, when it is up already. Builds are cached
+# outside the tree (see ground/env.sh) and safe to interrupt.
+set -euo pipefail
+exec </dev/null
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/ground/env.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/ground/operator.sh"
+
+"$GROUND/up.sh"
+image=$(operator_image_archive)
+"$GROUND/images/load.sh" "$image"
+"$GROUND/vitess/shard-up.sh" "${VBO_NAMESPACE:-vitess-demo}"
+install_operator "$image"
+say "the test ground is up; to look around: . tests/e2e/ground/env.sh; kubectl -n ${VBO_NAMESPACE:-vitess-demo} get pods"
