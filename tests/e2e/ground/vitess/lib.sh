@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# Functions for talking to the shard commerce/0 of the test ground. Source after env.sh. The namespace is
+# VITESS_NAMESPACE, default vitess-demo. A tablet is named by its uid: 100, 101, 102. Each function fails when what it
+# asks fails; nothing here waits without a limit.
+
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/vitess/shared.sh"
+VITESS_NAMESPACE=${VITESS_NAMESPACE:-vitess-demo}
+TABLET_UIDS=(100 101 102)
+
+in_namespace() { kubectl -n "$VITESS_NAMESPACE" "$@"; }
+
+# tablet_alias UID: zone1-0000000100, which is also the name of its Service and StatefulSet; its pod has -0 at the end.
+tablet_alias() { printf 'zone1-%010d\n' "$1"; }
+tablet_pod() { printf 'zone1-%010d-0\n' "$1"; }
+tablet_claim() { printf 'vtdataroot-zone1-%010d-0\n' "$1"; }    # PersistentVolumeClaim of its tablet directory
+tablet_dir() { printf '/vt/vtdataroot/vt_%010d\n' "$1"; }       # in its containers
+
+# vtctldclient ARG...: runs in the vtctld pod, for at most VTCTLDCLIENT_SECONDS (300).
+vtctldclient() {
+  in_namespace exec deploy/vtctld -- timeout "${VTCTLDCLIENT_SECONDS:-300}" vtctldclient --server localhost:15999 "$@"
+}
+
+# tablet_sql UID SQL: rows tab-separated, no header, as vt_dba over the tablet's own socket.
+tablet_sql() {
+  in_namespace exec "$(tablet_pod "$1")" -c mysqld -- \
+    mysql --no-defaults --connect-timeout=5 -u vt_dba -S "$(tablet_dir "$1")/mysql.sock" -NBe "$2"
+}
+
+# tablet_checksums UID: "vt_commerce.<table><tab><CHECKSUM TABLE>", one line a table, by name. Only comparable between
+# tablets while nothing is written: pause_writer and wait_caught_up first.
+tablet_checksums() {
+  local tables sums
+  tables=$(tablet_sql "$1" "set session group_concat_max_len = 65536;
+    select group_concat(concat('vt_commerce.\`', table_name, '\`') order by table_name) from information_schema.tables
+    where table_schema = 'vt_commerce' and table_type = 'BASE TABLE'") || return 1
+  [ "$tables" != NULL ] || { say "tablet $1 has no tables in vt_commerce"; return 1; }
+  sums=$(tablet_sql "$1" "checksum table $tables") || return 1
+  printf '%s\n' "$sums"
+  [[ $sums != *NULL* ]] || { say "tablet $1 has a table that cannot be read"; return 1; }
+}
+
+# primary_uid: uid of the tablet that the topology calls primary.
+primary_uid() {
+  local alias
+  alias=$(vtctldclient GetTablets --keyspace commerce --shard 0 --tablet-type primary) || return 1
+  alias=${alias%% *}
+  [ -n "$alias" ] || { say "commerce/0 has no primary"; return 1; }
+  printf '%d\n' "$((10#${alias#zone1-}))"
+}
+
+# wait_caught_up UID [SECONDS]: until UID has everything that the primary has now, and is replicating.
+wait_caught_up() {
+  local uid=$1 seconds=${2:-120} deadline position primary
+  deadline=$((SECONDS + seconds))
+  primary=$(primary_uid) || return 1
+  position=$(tablet_sql "$primary" "select replace(@@global.gtid_executed, '\n', '')") || return 1
+  until [ "$(tablet_sql "$uid" "select wait_for_executed_gtid_set('$position', 5)" 2>/dev/null)" = 0 ] && replicating "$uid"; do
+    [ $SECONDS -lt $deadline ] || { say "tablet $uid has not caught up after $seconds s"; return 1; }
+    sleep 1
+  done
+}
+
+# replicating UID: both replication threads run.
+replicating() {
+  [ "$(tablet_sql "$1" "select group_concat(service_state) from (select service_state from performance_schema.replication_connection_status
+    union all select service_state from performance_schema.replication_applier_status) as threads" 2>/dev/null)" = ON,ON ]
+}
+
+# Steady writes (manifests/writer.yaml).
+pause_writer() {
+  in_namespace scale deploy/writer --replicas=0 >/dev/null &&
+    in_namespace wait pod -l app.kubernetes.io/name=writer --for=delete --timeout=60s >/dev/null
+}
+resume_writer() { in_namespace scale deploy/writer --replicas=1 >/dev/null; }
+
+# with_our_image: YAML on stdin, with the image named as this cluster's pods must name it.
+with_our_image() {
+  local ref
+  ref=$(image_ref "$TABLET_IMAGE") || return 1
+  sed "s|image: localhost/$TABLET_IMAGE|image: $ref|"
+}
+
+# tablet_manifest UID [VTTABLET-FLAG...]: the YAML of that tablet, for `in_namespace apply -f -`.
+tablet_manifest() {
+  local uid=$1 flags='' flag
+  shift
+  for flag; do flags+="        - '${flag//\'/\'\'}'\n"; done
+  sed -e "s/0000000100/$(printf %010d "$uid")/g; s/tablet-uid: \"100\"/tablet-uid: \"$uid\"/g; s/tablet-uid=100/tablet-uid=$uid/" \
+    -e "s|^        # further vttablet flags\$|$flags|" "$VITESS/manifests/tablet.yaml" | sed '/^$/d' | with_our_image
+}
+
+# remove_tablet UID: the pod, its volume and its record in the topology.
+remove_tablet() {
+  tablet_manifest "$1" | in_namespace delete --ignore-not-found -f - >/dev/null &&
+    in_namespace wait pod "$(tablet_pod "$1")" --for=delete --timeout=120s >/dev/null &&
+    in_namespace delete pvc --ignore-not-found "$(tablet_claim "$1")" >/dev/null &&
+    { ! vtctldclient GetTablet "$(tablet_alias "$1")" >/dev/null 2>&1 || vtctldclient DeleteTablets "$(tablet_alias "$1")"; }
+}

@@ -1,0 +1,89 @@
+#!/bin/bash
+# shard-up.sh [NAMESPACE]: a real Vitess shard, commerce/0, in the cluster: etcd, vtctld, one primary and two replicas, a
+# few tables with about 40 MB in them, and steady writes. Run again, it repairs what is missing and is quick when nothing
+# is. The namespace (default vitess-demo) is under the `restricted` Pod Security level.
+set -euo pipefail
+exec </dev/null
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/../env.sh"
+VITESS_NAMESPACE=${1:-${VITESS_NAMESPACE:-vitess-demo}}
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/vitess/lib.sh"
+
+apply() { with_our_image < "$VITESS/manifests/$1.yaml" | in_namespace apply -f - >/dev/null; }
+
+namespace() {
+  kubectl apply -f - >/dev/null <<END
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: $VITESS_NAMESPACE
+  labels:
+    app.kubernetes.io/part-of: vitess-backup-operator-ground
+    pod-security.kubernetes.io/enforce: restricted
+END
+}
+
+topology() {
+  apply backups
+  apply etcd
+  apply vtctld
+  in_namespace rollout status statefulset/etcd --timeout=120s >/dev/null
+  in_namespace rollout status deploy/vtctld --timeout=120s >/dev/null
+  await 60 "vtctld to answer" vtctldclient GetCellInfoNames
+  vtctldclient GetCellInfo zone1 >/dev/null 2>&1 || vtctldclient AddCellInfo --root /vitess/zone1 --server-address etcd:2379 zone1 >/dev/null
+  # Durability none: the primary never waits for a replica, so a test may stop any of them.
+  vtctldclient GetKeyspace commerce >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none commerce >/dev/null
+}
+
+registered() { [ "$(vtctldclient GetTablets --keyspace commerce --shard 0 | grep -vc ':0 ')" -ge ${#TABLET_UIDS[@]} ]; }
+
+tablets() {
+  local uid
+  for uid in "${TABLET_UIDS[@]}"; do tablet_manifest "$uid"; done | in_namespace apply -f - >/dev/null
+  await 180 "all tablets in the topology, with mysqld up" registered
+  if ! primary_uid >/dev/null 2>&1; then
+    await 60 "PlannedReparentShard" vtctldclient PlannedReparentShard --new-primary "$(tablet_alias 100)" commerce/0
+  fi
+  for uid in "${TABLET_UIDS[@]}"; do
+    in_namespace rollout status "statefulset/$(tablet_alias "$uid")" --timeout=180s >/dev/null
+  done
+}
+
+# fill TABLE ROWS COLUMNS SELECT: one INSERT, so that the table is either full or empty; the same rows every time. SELECT
+# reads n = 1..ROWS from seq.
+fill() {
+  [ "$(tablet_sql "$primary" "select exists(select 1 from vt_commerce.$1)")" = 0 ] || return 0
+  tablet_sql "$primary" "set session cte_max_recursion_depth = 100000, block_encryption_mode = 'aes-256-cbc';
+    insert into vt_commerce.$1 ($3) with recursive seq (n) as (select 1 union all select n + 1 from seq where n < $2) select $4 from seq"
+}
+
+data() {
+  local primary
+  primary=$(primary_uid)
+  if [ "$(tablet_sql "$primary" "select count(*) from information_schema.tables where table_schema = 'vt_commerce' and table_name = 'event'")" = 0 ]; then
+    vtctldclient ApplySchema --sql "$(cat "$VITESS/schema.sql")" commerce >/dev/null
+  fi
+  fill product 500 'sku, description, price' "concat('SKU-', n), concat('product ', md5(n)), 100 + n * 7"
+  fill customer 40000 'customer_id, email, name, notes, created' "n, concat(md5(n), '@example.com'), concat('Customer ', n),
+    repeat(concat('note ', n % 97, ' '), 20), '2026-01-01' + interval n second"
+  fill corder 40000 'order_id, customer_id, sku, quantity, price, placed' "n, 1 + n * 7919 % 40000, concat('SKU-', 1 + n % 500),
+    1 + n % 9, 100 + n % 9000, '2026-02-01' + interval n second"
+  fill event 30000 'event_id, kind, happened, detail' "n, elt(1 + n % 3, 'login', 'order', 'refund'),
+    '2025-06-01' + interval n * 20 minute, concat('detail ', sha1(n))"
+  # AES output of zeros: the same every time, and does not compress.
+  fill attachment 1500 'attachment_id, content' "n, aes_encrypt(repeat(char(0), 8000 + n), sha2(n, 512), unhex(md5(n)))"
+  tablet_sql "$primary" "create user if not exists writer@'%'; grant select, insert, update on vt_commerce.* to writer@'%'"
+}
+
+"$VITESS/image.sh"
+say "bringing up commerce/0 in namespace $VITESS_NAMESPACE" "45 to 90 s; 5 s when it is up"
+namespace
+topology
+tablets
+data
+apply writer
+for uid in "${TABLET_UIDS[@]}"; do
+  [ "$uid" = "$(primary_uid)" ] || wait_caught_up "$uid"
+done
+say "commerce/0 is up in namespace $VITESS_NAMESPACE: primary $(tablet_alias "$(primary_uid)"), all replicas caught up"
