@@ -34,6 +34,17 @@ say() { printf '%s %s%s\n' "$(date +%T)" "$1" "${2:+ (usually $2)}" >&2; }
 # die WHAT: say it and end the shell.
 die() { printf '%s FAILED: %s\n' "$(date +%T)" "$*" >&2; exit 1; }
 
+# await SECONDS WHAT COMMAND...: runs the command (silenced) five times a second until it succeeds; fails, and says so,
+# when it has not by then.
+await() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt "$deadline" ] || { say "gave up waiting for $what"; return 1; }
+    sleep 0.2
+  done
+}
+
 # --- things that are built once -----------------------------------------------------------------------------------
 
 # recipe_key VERSION FILE...: the key of what is built from these files; it changes whenever one of them does.
@@ -87,7 +98,7 @@ node_pid() {
 # in_node COMMAND...: run a command of this machine inside the node (its mounts, network and processes).
 in_node() {
   local pid
-  pid=$(node_pid) || die "the local cluster is not up: run $GROUND/up.sh"
+  pid=$(node_pid) || { say "the local cluster is not up: run $GROUND/up.sh"; return 1; }
   nsenter -t "$pid" -m -n -p -u -i -- "$@"
 }
 
@@ -115,7 +126,8 @@ else
   # kubectl would otherwise write its discovery cache to the home folder and mix up clusters that share an address
   export KUBECACHEDIR=$STATE/kubecache
   # a proxy meant for the internet must not get in between
-  export NO_PROXY="${NO_PROXY:+$NO_PROXY,}$NODE_IP" no_proxy="${no_proxy:+$no_proxy,}$NODE_IP"
+  [[ ,${NO_PROXY:-}, == *,$NODE_IP,* ]] ||
+    export NO_PROXY="${NO_PROXY:+$NO_PROXY,}$NODE_IP" no_proxy="${no_proxy:+$no_proxy,}$NODE_IP"
   [[ :$PATH: == *:$KUBE_BIN:* ]] || PATH=$KUBE_BIN:$PATH
 fi
 unset _ours

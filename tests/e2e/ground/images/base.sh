@@ -9,6 +9,7 @@ set -euo pipefail
 bootstrap() {
   say "making a Debian 12 root file system" "30 s"
   # A mount namespace of its own, so that an interrupted bootstrap cannot leave /proc mounted in the cache.
+  # shellcheck disable=SC2016 # $1 is for mmdebstrap to expand
   TMPDIR=${1%/*} unshare --mount mmdebstrap --quiet --mode=root --variant=minbase --include=ca-certificates,curl,procps \
     --dpkgopt='path-exclude=/usr/share/{doc,man,locale,info}/*' \
     --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/log/*.log "$1"/var/log/apt' \
