@@ -1,0 +1,114 @@
+# `make` lists the targets. Everything built goes to cargo's target directory or to the cache of tests/e2e/ground/env.sh
+# (VBO_CACHE, default ~/.cache/vitess-backup-operator); nothing else on the machine changes but Debian packages.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+# Settings that a caller may give
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+TRIPLE := $(shell uname -m)-unknown-linux-gnu
+# Where the cluster looks for it; another registry's for a cluster of your own, see tests/e2e/ground/env.sh
+IMAGE ?= localhost/vitess-backup-operator:dev
+# Passed to the test programs, as in make test-unit ARGS=topo
+ARGS ?=
+
+GROUND := tests/e2e/ground
+CHART := charts/vitess-backup-operator
+BINARY := $(TARGET_DIR)/$(TRIPLE)/release/vitess-backup
+IMAGE_CONTEXT := $(TARGET_DIR)/image
+IMAGE_TAR := $(TARGET_DIR)/vitess-backup-operator.tar
+# Every file of tests/ is a test program; folders with a main.rs (tests/e2e) are not among them.
+INTEGRATION := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
+
+say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+.PHONY: bootstrap
+bootstrap: ## check for Rust and Go, install the Debian packages that are missing
+	@scripts/bootstrap.sh
+
+# The rustflags are the target's own and the target is named, so that procedural macros and build scripts, which run here
+# and must be dynamic, do not get them.
+.PHONY: build
+build: bootstrap ## the static release binary
+	$(call say,building the static binary $(BINARY) (the first time 5 to 10 min on 2 cores))
+	@flags=CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS; \
+	  env "$$flags=-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(TRIPLE) --bin vitess-backup
+
+.PHONY: image-context
+image-context: build ## what docker build needs beside the Containerfile, in target/image
+	@scripts/image-context.sh "$(IMAGE_CONTEXT)" "$(BINARY)"
+
+.PHONY: image
+image: image-context ## the operator's image as an archive, without Docker
+	@$(GROUND)/images/containerfile.sh "$(IMAGE_CONTEXT)" "$(IMAGE_TAR)" "$(IMAGE)"
+	$(call say,the image $(IMAGE) is in $(IMAGE_TAR))
+
+.PHONY: crds
+crds: ## write config/crd and the chart's copy of it from the API types
+	@$(CARGO) run --quiet --locked -- crd --output-dir config/crd
+	@rm -f $(CHART)/files/crd/*.yaml
+	@mkdir -p $(CHART)/files/crd
+	@cp config/crd/*.yaml $(CHART)/files/crd/
+
+# --- testing ---------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint test-unit test-integration test-e2e ## everything: formatting, clippy, unit, integration, chart, end to end
+
+.PHONY: lint
+lint: bootstrap ## formatting, clippy, and shellcheck where it is installed
+	$(call say,checking the formatting)
+	@$(CARGO) fmt --check
+	$(call say,clippy (the first time 2 min on 2 cores))
+	@$(CARGO) clippy --quiet --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then \
+	  git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck --external-sources; fi
+
+.PHONY: test-unit
+test-unit: bootstrap ## the tests beside the code
+	$(call say,unit tests (the first time 2 min to build))
+	@$(CARGO) test --quiet --locked --lib --bins $(ARGS)
+
+.PHONY: test-integration
+test-integration: bootstrap ## the test programs of tests/: layers, chart (builds Helm), format, storage …
+	$(call say,integration tests)
+	@$(CARGO) test --locked $(INTEGRATION) $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: image cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
+	$(call say,end-to-end tests)
+	@$(CARGO) test --locked --test e2e $(ARGS) -- --nocapture
+
+.PHONY: test-all
+test-all: test ## test, and what needs cargo-deny, Docker and the internet
+	@$(CARGO) deny check
+	docker build --file Containerfile --tag $(IMAGE) "$(IMAGE_CONTEXT)"
+
+# --- the cluster -----------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: image ## back up and restore a Vitess tablet on a real cluster, and watch it
+	@tests/e2e/demo.sh "$(IMAGE_TAR)"
+
+.PHONY: cluster-up
+cluster-up: bootstrap ## start a one-node Kubernetes on this machine (with KUBECONFIG given: only check that one)
+	@$(GROUND)/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## stop it; nothing of it stays but the cache
+	@$(GROUND)/down.sh
+
+.PHONY: clean-cache
+clean-cache: cluster-down ## remove what was built for the cluster and for the tests
+	@. $(GROUND)/env.sh; say "removing what was built in $$VBO_CACHE"; \
+	  rm -rf --one-file-system "$$VBO_CACHE"/{built,helm,lock,state}
