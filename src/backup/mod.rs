@@ -1,4 +1,6 @@
 //! The words of a Vitess backup: its name, its MANIFEST, how one is chosen, and what a run reports.
 
 pub mod failure;
+pub mod manifest;
+pub mod name;
 pub mod report;
