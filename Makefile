@@ -85,7 +85,7 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	@$(CARGO) test --locked $(INTEGRATION) $(ARGS)
 
 .PHONY: test-e2e
-test-e2e: image cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
+test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
 	$(call say,end-to-end tests)
 	@$(CARGO) test --locked --test e2e $(ARGS) -- --nocapture
 
@@ -97,12 +97,17 @@ test-all: test ## test, and what needs cargo-deny, Docker and the internet
 # --- the cluster -----------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: image ## back up and restore a Vitess tablet on a real cluster, and watch it
-	@tests/e2e/demo.sh "$(IMAGE_TAR)"
+demo: bootstrap ## back up and restore a Vitess tablet on a real cluster, and watch it
+	@tests/e2e/demo.sh
 
+# Starts a one-node Kubernetes on this machine; with KUBECONFIG given it uses that cluster, see tests/e2e/ground/env.sh.
 .PHONY: cluster-up
-cluster-up: bootstrap ## start a one-node Kubernetes on this machine (with KUBECONFIG given: only check that one)
-	@$(GROUND)/up.sh
+cluster-up: bootstrap ## Kubernetes with a Vitess shard and this operator, all real (the first time 20 min)
+	@tests/e2e/up.sh
+
+.PHONY: print-image-archive
+print-image-archive:
+	@echo "$(abspath $(IMAGE_TAR))"
 
 .PHONY: cluster-down
 cluster-down: ## stop it; nothing of it stays but the cache

@@ -6,7 +6,7 @@ exec </dev/null
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/ground/env.sh"
 # shellcheck source-path=SCRIPTDIR
-. "$GROUND/vitess/lib.sh"
+. "$GROUND/scenario.sh"
 
 NAMESPACE=${VBO_NAMESPACE:-vitess-demo}
 BACKUPS=vitessbackups.backup.vitess.io
@@ -51,7 +51,7 @@ typed kubectl -n "$NAMESPACE" get "$BACKUPS" -o wide
 k get "$BACKUPS" before-the-accident -o jsonpath='{.status.manifest}' | jq .
 
 title "The accident: every file of zone1-0000000102 is gone"
-tablet_destroy_data 102
+destroy_data 102
 vtctldclient GetTablets
 
 title "The restore"
@@ -62,11 +62,11 @@ typed kubectl -n "$NAMESPACE" get "$RESTORES"
 title "The tablet serves, its replication has caught up, and its rows are the primary's"
 wait_serving 102
 vtctldclient GetTablets
-writer_pause
+pause_writer
 wait_caught_up 102
-diff <(tablet_checksums 100) <(tablet_checksums 102) || { writer_resume; die "the replica's rows differ from the primary's"; }
+diff <(tablet_checksums 100) <(tablet_checksums 102) || { resume_writer; die "the replica's rows differ from the primary's"; }
 tablet_checksums 102
-writer_resume
+resume_writer
 printf '\nEvery table of zone1-0000000102 has the primary'"'"'s checksum. The demo took %d s.\n' $((SECONDS - began))
 
 cat <<END

@@ -147,14 +147,14 @@ impl Ground {
         format!("--- operator log\n{}", text(&log.stdout))
     }
 
-    /// Runs a function of the ground's own `vitess/lib.sh`.
+    /// Runs a function of the ground's own `scenario.sh`.
     pub fn lib(&self, call: &str) -> String {
         self.try_lib(call).unwrap_or_else(|error| panic!("{call}: {error}"))
     }
 
     pub fn try_lib(&self, call: &str) -> Result<String, String> {
         let ground = project().join("tests/e2e/ground");
-        let script = format!(". '{0}/env.sh'; . '{0}/vitess/lib.sh'; {call}", ground.display());
+        let script = format!(". '{0}/env.sh'; . '{0}/scenario.sh'; {call}", ground.display());
         let output = self.run("bash", &["-euo", "pipefail", "-c", &script]);
         if output.status.success() {
             Ok(text(&output.stdout))
@@ -177,11 +177,11 @@ impl Ground {
     /// Waits until the tablet has everything that the primary had when this was called, then compares every table's
     /// checksum with the writer held still.
     pub fn assert_same_rows_as_primary(&self, uid: u32) {
-        self.lib("writer_pause");
+        self.lib("pause_writer");
         self.lib(&format!("wait_caught_up {uid}"));
         let primary = self.lib("tablet_checksums 100");
         let replica = self.lib(&format!("tablet_checksums {uid}"));
-        self.lib("writer_resume");
+        self.lib("resume_writer");
         assert!(primary.lines().count() >= 5, "the primary has tables to compare: {primary:?}");
         assert!(!primary.contains("NULL"), "every table can be read: {primary}");
         assert_eq!(replica, primary, "checksums of tablet {uid} and of the primary");

@@ -35,16 +35,16 @@ fn a_missing_storage_object_is_a_condition_that_heals() {
 fn a_missing_tablet_is_a_condition_that_heals() {
     let ground = Ground::take();
     ground.apply(&storage_yaml("main", "/"));
-    ground.lib("tablet_remove 103");
+    ground.lib("remove_tablet 103");
     ground.delete(BACKUPS, "no-tablet");
     ground.apply(&backup_yaml("no-tablet", "main", 103, "Retain"));
     let waiting = ground.wait(BACKUPS, "no-tablet", MINUTE, "told of", not_accepted("TabletNotFound"));
     let message = condition(&waiting, "Accepted")["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains("zone1-0000000103"), "the tablet is named: {message}");
 
-    ground.lib("tablet_add 103 --restore-from-backup");
+    ground.lib("add_tablet 103 --restore-from-backup");
     ground.wait_succeeded(BACKUPS, "no-tablet");
-    ground.lib("tablet_remove 103");
+    ground.lib("remove_tablet 103");
 }
 
 #[test]

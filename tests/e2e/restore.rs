@@ -43,7 +43,7 @@ fn a_replica_whose_data_was_destroyed_is_restored_and_catches_up() {
     ground.apply(&storage_yaml("main", "/"));
     let backup = take(&ground, "before-disaster", "main", 101);
 
-    ground.lib("tablet_destroy_data 102");
+    ground.lib("destroy_data 102");
     assert!(!ground.replicates(102), "the replica is really gone");
     let restore = onto_tablet(&ground, "after-disaster", "main", 102, "{latest: {}}");
 
@@ -148,7 +148,7 @@ fn a_new_tablet_starts_on_a_volume_that_was_restored_before_it_ran() {
     let ground = Ground::take();
     ground.apply(&storage_yaml("main", "/"));
     take(&ground, "for-a-new-tablet", "main", 101);
-    ground.lib("tablet_remove 103");
+    ground.lib("remove_tablet 103");
     // The claim's name is what the tablet's own StatefulSet will look for.
     let claim = ground.lib("tablet_claim 103").trim().to_owned();
     ground.apply(&claim_yaml(&claim));
@@ -161,8 +161,8 @@ fn a_new_tablet_starts_on_a_volume_that_was_restored_before_it_ran() {
         "",
     ));
     ground.wait_succeeded(RESTORES, "new-tablet");
-    ground.lib("tablet_add 103");
+    ground.lib("add_tablet 103");
     ground.lib("wait_serving 103");
     ground.assert_same_rows_as_primary(103);
-    ground.lib("tablet_remove 103");
+    ground.lib("remove_tablet 103");
 }

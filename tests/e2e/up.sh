@@ -7,11 +7,12 @@ exec </dev/null
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/ground/env.sh"
 # shellcheck source-path=SCRIPTDIR
-. "$(dirname "$0")/ground/operator.sh"
+. "$GROUND/operator.sh"
 
 "$GROUND/up.sh"
-image=$(operator_image_archive)
+make -s -C "$PROJECT" image
+image=$(make -s -C "$PROJECT" print-image-archive)
 "$GROUND/images/load.sh" "$image"
-"$GROUND/vitess/shard-up.sh" "${VBO_NAMESPACE:-vitess-demo}"
+"$GROUND/vitess/shard-up.sh" vitess-demo
 install_operator "$image"
-say "the test ground is up; to look around: . tests/e2e/ground/env.sh; kubectl -n ${VBO_NAMESPACE:-vitess-demo} get pods"
+say "the test ground is up; to look around: . tests/e2e/ground/env.sh; kubectl -n vitess-demo get pods"

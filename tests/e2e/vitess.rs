@@ -10,14 +10,14 @@ fn a_vttablet_started_with_restore_from_backup_restores_our_backup_and_catches_u
     ground.apply(&storage_yaml("main", "/"));
     let backup = take(&ground, "for-vitess", "main", 101);
     let name = backup["status"]["backupName"].as_str().expect("a name");
-    ground.lib("tablet_remove 103");
-    ground.lib("tablet_add 103 --restore-from-backup");
+    ground.lib("remove_tablet 103");
+    ground.lib("add_tablet 103 --restore-from-backup");
     ground.lib("wait_serving 103");
     let log = ground.kubectl(&["logs", "zone1-0000000103-0", "-c", "vttablet"]);
     println!("{}", log.lines().filter(|line| line.contains("estore")).collect::<Vec<_>>().join("\n"));
     assert!(log.contains(name), "Vitess restored our backup {name}");
     ground.assert_same_rows_as_primary(103);
-    ground.lib("tablet_remove 103");
+    ground.lib("remove_tablet 103");
 }
 
 #[test]

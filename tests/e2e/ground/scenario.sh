@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# What scenarios and the demo do to the shard besides talking to it. Source after env.sh.
+
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/vitess/lib.sh"
+
+# tablet_exec UID SCRIPT [CONTAINER]: a shell script in one of the tablet's containers.
+tablet_exec() { in_namespace exec "$(tablet_pod "$1")" -c "${3:-mysqld}" -- bash -c "$2"; }
+
+# add_tablet UID [VTTABLET-FLAG...]: one more tablet in the shard; returns before it serves.
+add_tablet() { tablet_manifest "$@" | in_namespace apply -f - >/dev/null; }
+
+# wait_serving UID [SECONDS]: until the tablet's pod is Ready, which takes a query through vttablet.
+wait_serving() {
+  await 120 "the pod of tablet $1" in_namespace get pod "$(tablet_pod "$1")"
+  in_namespace wait pod "$(tablet_pod "$1")" --for=condition=Ready --timeout="${2:-240}s" >/dev/null
+}
+
+# destroy_data UID: the accident. Every file of MySQL's is removed under the running mysqld, which then dies.
+destroy_data() {
+  # The container dies with mysqld, which may cut this very command off.
+  tablet_exec "$1" "rm -rf $(tablet_dir "$1")/{data,innodb,relay-logs,bin-logs}/*; sync; pkill -KILL -x mysqld" || true
+  await 60 "mysqld of tablet $1 to be gone" mysqld_is_gone "$1"
+}
+
+mysqld_is_gone() { ! tablet_sql "$1" 'select 1' 2>/dev/null; }
+
+# vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage.
+vitess_backup() {
+  local pod=by-hand-$RANDOM$RANDOM reference status=0
+  reference=$(image_ref vitess-backup-operator:dev)
+  in_namespace apply -f - >/dev/null <<END
+apiVersion: v1
+kind: Pod
+metadata: {name: $pod}
+spec:
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  securityContext: {runAsNonRoot: true, runAsUser: 999, runAsGroup: 999, fsGroup: 999, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: vitess-backup
+    image: $reference
+    imagePullPolicy: IfNotPresent
+    args: $(jq -nc '$ARGS.positional' --args -- "$@")
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts: [{name: storage, mountPath: /backup-storage}]
+  volumes:
+  - name: storage
+    persistentVolumeClaim: {claimName: vitess-backups}
+END
+  in_namespace wait pod "$pod" --for=jsonpath='{.status.containerStatuses[0].state.terminated}' --timeout=60s >/dev/null || status=1
+  in_namespace logs "$pod"
+  [ "$(in_namespace get pod "$pod" -o 'jsonpath={.status.containerStatuses[0].state.terminated.exitCode}')" = 0 ] || status=1
+  in_namespace delete pod "$pod" --wait=false >/dev/null
+  return $status
+}
