@@ -8,7 +8,7 @@ exec </dev/null
 # shellcheck source-path=SCRIPTDIR
 . "$GROUND/scenario.sh"
 
-NAMESPACE=${VBO_NAMESPACE:-vitess-demo}
+NAMESPACE=$VITESS_NAMESPACE
 BACKUPS=vitessbackups.backup.vitess.io
 RESTORES=vitessrestores.backup.vitess.io
 examples=$(cd "$GROUND/../../../examples" && pwd)
@@ -42,21 +42,21 @@ typed kubectl -n "$NAMESPACE" get pods -L planetscale.com/tablet-uid
 vtctldclient GetTablets
 
 title "Where backups live, and one backup of the replica zone1-0000000101"
-k delete "$BACKUPS" before-the-accident --ignore-not-found >/dev/null
-k delete "$RESTORES" after-the-accident --ignore-not-found >/dev/null
+k delete "$BACKUPS" commerce-tablet --ignore-not-found >/dev/null
+k delete "$RESTORES" commerce-latest --ignore-not-found >/dev/null
 typed kubectl -n "$NAMESPACE" apply -f "$examples/storage-file.yaml"
-typed kubectl -n "$NAMESPACE" apply -f "$examples/demo/backup.yaml"
-watch_until "$BACKUPS" before-the-accident
+typed kubectl -n "$NAMESPACE" apply -f "$examples/backup-tablet.yaml"
+watch_until "$BACKUPS" commerce-tablet
 typed kubectl -n "$NAMESPACE" get "$BACKUPS" -o wide
-k get "$BACKUPS" before-the-accident -o jsonpath='{.status.manifest}' | jq .
+k get "$BACKUPS" commerce-tablet -o jsonpath='{.status.manifest}' | jq .
 
 title "The accident: every file of zone1-0000000102 is gone"
 destroy_data 102
 vtctldclient GetTablets
 
 title "The restore"
-typed kubectl -n "$NAMESPACE" apply -f "$examples/demo/restore.yaml"
-watch_until "$RESTORES" after-the-accident
+typed kubectl -n "$NAMESPACE" apply -f "$examples/restore-latest.yaml"
+watch_until "$RESTORES" commerce-latest
 typed kubectl -n "$NAMESPACE" get "$RESTORES"
 
 title "The tablet serves, its replication has caught up, and its rows are the primary's"
@@ -73,7 +73,7 @@ cat <<END
 
 What to try next, with
   . tests/e2e/ground/env.sh
-  kubectl -n $NAMESPACE describe $BACKUPS before-the-accident
+  kubectl -n $NAMESPACE describe $BACKUPS commerce-tablet
   kubectl -n $NAMESPACE explain vitessbackup.spec --api-version=backup.vitess.io/v1alpha1
   kubectl -n $NAMESPACE apply -f examples/restore-wait.yaml     # waits until a backup appears
   make test                                                    # proves all of it
