@@ -85,6 +85,7 @@ with_our_image() {
 tablet_manifest() {
   local uid=$1 flags='' flag
   shift
+  echo ---
   for flag; do flags+="        - '${flag//\'/\'\'}'\n"; done
   sed -e "s/0000000100/$(printf %010d "$uid")/g; s/tablet-uid: \"100\"/tablet-uid: \"$uid\"/g; s/tablet-uid=100/tablet-uid=$uid/" \
     -e "s|^        # further vttablet flags\$|$flags|" "$VITESS/manifests/tablet.yaml" | sed '/^$/d' | with_our_image

@@ -55,7 +55,8 @@ tablets() {
 fill() {
   [ "$(tablet_sql "$primary" "select exists(select 1 from vt_commerce.$1)")" = 0 ] || return 0
   tablet_sql "$primary" "set session cte_max_recursion_depth = 100000, block_encryption_mode = 'aes-256-cbc';
-    insert into vt_commerce.$1 ($3) with recursive seq (n) as (select 1 union all select n + 1 from seq where n < $2) select $4 from seq"
+    use vt_commerce;
+    insert into $1 ($3) with recursive seq (n) as (select 1 union all select n + 1 from seq where n < $2) select $4 from seq"
 }
 
 data() {
@@ -64,15 +65,15 @@ data() {
   if [ "$(tablet_sql "$primary" "select count(*) from information_schema.tables where table_schema = 'vt_commerce' and table_name = 'event'")" = 0 ]; then
     vtctldclient ApplySchema --sql "$(cat "$VITESS/schema.sql")" commerce >/dev/null
   fi
-  fill product 500 'sku, description, price' "concat('SKU-', n), concat('product ', md5(n)), 100 + n * 7"
-  fill customer 40000 'customer_id, email, name, notes, created' "n, concat(md5(n), '@example.com'), concat('Customer ', n),
+  fill product 500 'sku, description, price' "concat('SKU-', n), concat('product ', left(sha2(n, 256), 32)), 100 + n * 7"
+  fill customer 40000 'customer_id, email, name, notes, created' "n, concat(left(sha2(n, 256), 32), '@example.com'), concat('Customer ', n),
     repeat(concat('note ', n % 97, ' '), 20), '2026-01-01' + interval n second"
   fill corder 40000 'order_id, customer_id, sku, quantity, price, placed' "n, 1 + n * 7919 % 40000, concat('SKU-', 1 + n % 500),
     1 + n % 9, 100 + n % 9000, '2026-02-01' + interval n second"
   fill event 30000 'event_id, kind, happened, detail' "n, elt(1 + n % 3, 'login', 'order', 'refund'),
-    '2025-06-01' + interval n * 20 minute, concat('detail ', sha1(n))"
+    '2025-06-01' + interval n * 20 minute, concat('detail ', left(sha2(n, 256), 40))"
   # AES output of zeros: the same every time, and does not compress.
-  fill attachment 1500 'attachment_id, content' "n, aes_encrypt(repeat(char(0), 8000 + n), sha2(n, 512), unhex(md5(n)))"
+  fill attachment 1500 'attachment_id, content' "n, aes_encrypt(repeat(char(0), 8000 + n), sha2(n, 512), unhex(left(sha2(n, 256), 32)))"
   tablet_sql "$primary" "create user if not exists writer@'%'; grant select, insert, update on vt_commerce.* to writer@'%'"
 }
 
