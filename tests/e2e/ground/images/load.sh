@@ -21,6 +21,8 @@ import() {
   have=$(target "$ref")
   if [ -n "$have" ] && [ "$have" = "$(target "$id")" ]; then return; fi
   say "importing $ref, $(du -h "$tar" | cut -f1)" "2 s per 100 MB"
+  # containerd 1.6 gives that second name to a new image only, not to a name that moves to another one.
+  [ -z "$have" ] || in_node ctr -n k8s.io images rm --sync "$ref" >/dev/null
   in_node ctr -n k8s.io images import - < "$tar" >/dev/null
   for _ in $(seq 50); do
     have=$(target "$ref")

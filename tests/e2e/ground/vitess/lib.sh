@@ -40,6 +40,29 @@ tablet_checksums() {
   [[ $sums != *NULL* ]] || { say "tablet $1 has a table that cannot be read"; return 1; }
 }
 
+# same_rows UID UID...: every table has the same checksum on all of them, each replica being caught up; says which differ.
+# Stops the writer meanwhile.
+same_rows() {
+  local writers status=0
+  writers=$(in_namespace get deploy/writer --ignore-not-found -o 'jsonpath={.spec.replicas}') || return 1
+  [ "${writers:-0}" = 0 ] || pause_writer || return 1
+  compare_rows "$@" || status=1
+  [ "${writers:-0}" = 0 ] || resume_writer || return 1
+  return $status
+}
+
+compare_rows() {
+  local uid primary rows expected=''
+  primary=$(primary_uid) || return 1
+  for uid; do
+    [ "$uid" = "$primary" ] || wait_caught_up "$uid" || return 1
+    rows=$(tablet_checksums "$uid") || return 1
+    expected=${expected:-$rows}
+    diff <(printf '%s\n' "$expected") <(printf '%s\n' "$rows") >&2 || { say "tablets $1 and $uid differ"; return 1; }
+  done
+  say "the same rows on tablets $*: $(wc -l <<< "$expected") tables"
+}
+
 # primary_uid: uid of the tablet that the topology calls primary.
 primary_uid() {
   local alias
@@ -85,6 +108,7 @@ with_our_image() {
 tablet_manifest() {
   local uid=$1 flags='' flag
   shift
+  echo ---
   for flag; do flags+="        - '${flag//\'/\'\'}'\n"; done
   sed -e "s/0000000100/$(printf %010d "$uid")/g; s/tablet-uid: \"100\"/tablet-uid: \"$uid\"/g; s/tablet-uid=100/tablet-uid=$uid/" \
     -e "s|^        # further vttablet flags\$|$flags|" "$VITESS/manifests/tablet.yaml" | sed '/^$/d' | with_our_image
