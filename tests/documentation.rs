@@ -1,10 +1,11 @@
-//! What users are told of failures is complete: `docs/operations.md` has a row for every reason, with its exit code.
+//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code.
 
 use std::collections::BTreeMap;
 
 use vitess_backup::backup::failure::Reason;
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
+const README: &str = include_str!("../README.md");
 const SOURCE: &str = include_str!("../src/backup/failure.rs");
 
 /// The rows of the table: reason → exit code, meaning, remedy.
@@ -48,4 +49,18 @@ fn variants_and_rows_are_read_as_they_are_written() {
     assert_eq!(variants(source), ["One", "Two"]);
     let document = "| Reason | Exit code |\n|---|---|\n| `One` | 2 | It is. | Do. |\n| `Two` | 3 | It is. |\n";
     assert_eq!(rows(document), BTreeMap::from([("One", ["2", "It is.", "Do."])]));
+}
+
+#[test]
+fn the_objects_in_the_readme_stand_in_the_examples() {
+    let blocks: Vec<_> = README.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3, "one object of each kind");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    let examples: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for block in blocks {
+        assert!(examples.iter().any(|example| example.contains(block)), "no file of examples/ has:\n{block}");
+    }
 }
