@@ -177,7 +177,8 @@ fn sources() -> Vec<(PathBuf, String)> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.file_stem().is_some_and(|stem| stem == "tests") {
+            let stem = path.file_stem().unwrap().to_string_lossy();
+            if stem == "tests" || stem.ends_with("_tests") {
                 continue;
             }
             if path.is_dir() {

@@ -1,1 +1,73 @@
+//! The custom resources of `backup.vitess.io/v1alpha1`: types, `kubectl explain` texts and CEL rules. No behaviour.
+//!
+//! What the API server can check is a CEL rule whose message says what to do. Fields that a later version gives a meaning
+//! to are in the schema when a spec that sets them must not be taken for one that does not; setting them is refused.
 
+mod backup;
+mod duration;
+mod pod_template;
+mod restore;
+mod run;
+mod schema;
+mod storage;
+
+pub use backup::{
+    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, DeletionPolicy, StorageReference, Tried,
+    VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
+};
+pub use duration::{GoDuration, ParseDurationError};
+pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
+pub use restore::{
+    BackupSelector, ExistingData, Latest, RestoreTarget, Trigger, VitessRestore, VitessRestoreSpec,
+    VitessRestoreStatus, VolumeTarget,
+};
+pub use run::{EngineJob, FailureStatus, Identity, JobPurpose, Phase, ProgressStatus, RunStatus};
+pub use storage::{
+    FileStorage, HostPathSource, NfsSource, PersistentVolumeClaimSource, VitessBackupStorage, VitessBackupStorageSpec,
+    VitessBackupStorageStatus,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+
+/// The API group. Labels, annotations and finalizers of this project use it as their prefix.
+pub const GROUP: &str = "backup.vitess.io";
+pub const VERSION: &str = "v1alpha1";
+
+/// Every CustomResourceDefinition, in the order in which they should be installed.
+pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
+    [VitessBackupStorage::crd(), VitessBackup::crd(), VitessRestore::crd()].into_iter().map(described).collect()
+}
+
+/// Puts right what the derive macro cannot: the kind's own text (that of its spec), and the leaves of the schema.
+fn described(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let Some(root) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) else {
+            continue;
+        };
+        let spec = root.properties.as_ref().and_then(|properties| properties.get("spec"));
+        root.description = spec.and_then(|spec| spec.description.clone()).or_else(|| root.description.take());
+        plain(root);
+    }
+    crd
+}
+
+/// An absent field is absent: `null` is refused, because CEL's `has()` takes a null for a value. And integers have the
+/// formats that Kubernetes knows.
+fn plain(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some("uint32" | "uint64" | "uint" | "int") = schema.format.as_deref() {
+        schema.format = Some("int64".to_owned());
+    }
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(plain);
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => plain(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(plain),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        plain(values);
+    }
+}

@@ -4,6 +4,8 @@
 //! Exit codes: 0 done (also "started empty") · 2 bad usage · 3 no usable backup · 4 storage · 5 MySQL or mysqlctld ·
 //! 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug.
 
+pub mod crd;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -21,12 +23,23 @@ const EXIT_CODES: &str = "Exit codes: 0 done (also \"started empty\") · 2 bad u
     5 MySQL or mysqlctld · 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug";
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {}
+enum Command {
+    Crd(crd::Crd),
+}
 
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_from(std::env::args_os().map(kebab_case));
-    match arguments.command {}
+    let result = match arguments.command {
+        Command::Crd(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vitess-backup: {error:#}");
+            ExitCode::from(70)
+        }
+    }
 }
 
 /// `--restore_from_backup_ts=x` → `--restore-from-backup-ts=x`: people paste their tablet's flags as they have them.

@@ -1,0 +1,232 @@
+//! VitessBackup: one backup of one tablet.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::GoDuration;
+use super::pod_template::PodTemplate;
+use super::run::RunStatus;
+use super::schema;
+use crate::topo::{KeyspaceShard, TabletAlias};
+
+/// One backup, as Vitess's `Backup <tablet alias>` and `BackupShard <keyspace/shard>` make it, in Vitess's own format.
+/// Create the object to take the backup; its status tells how it went. A spec cannot be changed.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "backup.vitess.io",
+    version = "v1alpha1",
+    kind = "VitessBackup",
+    plural = "vitessbackups",
+    namespaced,
+    status = "VitessBackupStatus",
+    category = "vitess-backup",
+    derive = "PartialEq",
+    printcolumn(name = "Shard", type_ = "string", json_path = ".status.shard"),
+    printcolumn(name = "Tablet", type_ = "string", json_path = ".status.tabletAlias"),
+    printcolumn(name = "Engine", type_ = "string", json_path = ".spec.engine"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
+    printcolumn(name = "Position", type_ = "string", json_path = ".status.position", priority = 1),
+    printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupName", priority = 1),
+    printcolumn(name = "Failure", type_ = "string", json_path = ".status.failure.reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::rule("self == oldSelf", schema::IMMUTABLE_BACKUP),
+    schema::rule(
+        "has(self.tablet) != has(self.shard)",
+        "name exactly one of tablet (an alias such as zone1-0000000101) and shard (<keyspace>/<shard>, such as commerce/0)",
+    ),
+    schema::rule(
+        "self.engine == 'builtin' && !has(self.xtrabackup)",
+        "this version of the operator has the builtin engine only: set engine: builtin and remove xtrabackup",
+    ),
+    schema::rule(
+        "self.mode == 'Attached'",
+        "this version of the operator works on the tablet's own volume only: set mode: Attached",
+    ),
+    schema::rule(
+        "!has(self.incrementalFrom)",
+        "this version of the operator makes full backups only: remove incrementalFrom",
+    ),
+    schema::rule(
+        "!has(self.backupName)",
+        "this version of the operator keeps no records of backups that exist: remove backupName to take a new backup",
+    ),
+]))]
+pub struct VitessBackupSpec {
+    pub storage: StorageReference,
+    /// Back up this tablet: its alias, `<cell>-<uid>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::tablet_alias")]
+    pub tablet: Option<TabletAlias>,
+    /// Back up this shard: the first of its ready replica and rdonly tablets, in order of alias, that is no primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::keyspace_shard")]
+    pub shard: Option<KeyspaceShard>,
+    /// Whether a primary may be backed up. It does not serve while mysqld is down. With shard: only when no other
+    /// tablet can be.
+    #[serde(default)]
+    pub allow_primary: bool,
+    /// Attached: the engine works on the tablet's own volume while its mysqld is down.
+    #[serde(default)]
+    pub mode: BackupMode,
+    /// builtin copies files with mysqld down.
+    #[serde(default)]
+    pub engine: BackupEngine,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<BuiltinOptions>,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::later_object")]
+    pub xtrabackup: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// How many files are read, compressed and stored at a time. Default 4, as in Vitess.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub concurrency: Option<i32>,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub incremental_from: Option<String>,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub backup_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vtctld: Option<Vtctld>,
+    /// What deleting the object does to the data in storage: Retain leaves it; Delete removes it, as RemoveBackup does,
+    /// even when it is the shard's only complete backup.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// How long the engine may take in all. Past it the run is stopped, the tablet is put back and the run has failed.
+    #[serde(default = "six_hours")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub deadline: GoDuration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+}
+
+pub(super) fn six_hours() -> GoDuration {
+    GoDuration(std::time::Duration::from_secs(6 * 3600))
+}
+
+/// A VitessBackupStorage of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageReference {
+    #[schemars(schema_with = "schema::object_name")]
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BackupMode {
+    #[default]
+    Attached,
+    /// Not in this version: refused.
+    Detached,
+    /// Not in this version: refused.
+    Delegated,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupEngine {
+    #[default]
+    Builtin,
+    /// Not in this version: refused.
+    Xtrabackup,
+}
+
+/// What the builtin engine takes besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BuiltinOptions {
+    /// Shut mysqld down slowly (innodb_fast_shutdown=0), so that the backup can be restored by a newer MySQL.
+    pub upgrade_safe: bool,
+    /// Take the backup although the tablet has files that Vitess's format does not carry.
+    pub allow_incomplete: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "!has(self.engine) || self.engine != 'external'",
+    "this version of the operator runs no external compressor: set compression.engine to pargzip, pgzip, zstd or lz4",
+)]))]
+pub struct Compression {
+    /// False stores files as they are.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Default pargzip, as in Vitess.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<CompressionEngine>,
+    /// Default 1, as in Vitess. Which levels there are depends on the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 22))]
+    pub level: Option<i32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CompressionEngine {
+    Pargzip,
+    Pgzip,
+    Zstd,
+    Lz4,
+    /// Not in this version: refused.
+    External,
+}
+
+/// A vtctld to tell. With it the engine sets the tablet's type in the topology to BACKUP or RESTORE first and back
+/// afterwards, as Vitess's own Backup does, so that VTOrc and vtgate leave the tablet alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "!has(self.tlsSecret)",
+    "this version of the operator speaks to vtctld without TLS only: remove vtctld.tlsSecret",
+)]))]
+pub struct Vtctld {
+    /// host:port of vtctld's gRPC port.
+    #[schemars(schema_with = "schema::host_port")]
+    pub address: String,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::later_object")]
+    pub tls_secret: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    #[default]
+    Retain,
+    Delete,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(description = "How the backup went.")]
+pub struct VitessBackupStatus {
+    #[serde(flatten)]
+    pub run: RunStatus,
+    /// With spec.shard: the tablets that were tried and left, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
+}
+
+/// A tablet that could not be backed up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tried {
+    pub tablet_alias: String,
+    pub reason: String,
+    pub message: String,
+}

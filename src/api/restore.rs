@@ -1,0 +1,203 @@
+//! VitessRestore: one restore onto one tablet, or into the volume of one that does not run yet.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::backup::{StorageReference, Vtctld, six_hours};
+use super::duration::GoDuration;
+use super::pod_template::PodTemplate;
+use super::run::RunStatus;
+use super::schema;
+use crate::topo::{KeyspaceShard, TabletAlias};
+
+/// One restore, as Vitess's `RestoreFromBackup` makes it, of a backup that Vitess or this operator took.
+/// Create the object to restore; its status tells how it went. A spec cannot be changed.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "backup.vitess.io",
+    version = "v1alpha1",
+    kind = "VitessRestore",
+    plural = "vitessrestores",
+    namespaced,
+    status = "VitessRestoreStatus",
+    category = "vitess-backup",
+    derive = "PartialEq",
+    printcolumn(name = "Shard", type_ = "string", json_path = ".spec.shard"),
+    printcolumn(name = "Tablet", type_ = "string", json_path = ".status.tabletAlias"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
+    printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupName"),
+    printcolumn(name = "Next-Lookup", type_ = "string", json_path = ".status.nextLookupTime", priority = 1),
+    printcolumn(name = "Position", type_ = "string", json_path = ".status.position", priority = 1),
+    printcolumn(name = "Failure", type_ = "string", json_path = ".status.failure.reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::rule("self == oldSelf", schema::IMMUTABLE_RESTORE),
+    schema::rule(
+        "self.trigger == 'Now'",
+        "this version of the operator restores at once only: set trigger: Now",
+    ),
+    schema::rule(
+        "has(self.target)",
+        "say what to restore onto: set target to a tablet (its alias) or a persistentVolumeClaim",
+    ),
+    schema::rule(
+        "!has(self.bootstrap)",
+        "bootstrap belongs to trigger PodStart, which this version of the operator does not have: remove it",
+    ),
+]))]
+pub struct VitessRestoreSpec {
+    pub storage: StorageReference,
+    /// Whose backups to look at.
+    #[schemars(schema_with = "schema::keyspace_shard")]
+    pub shard: KeyspaceShard,
+    /// Now: the operator restores as soon as it sees the object.
+    #[serde(default)]
+    pub trigger: Trigger,
+    /// What to restore onto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<RestoreTarget>,
+    /// What to do when the target holds data: refuse, or replace it. A tablet that exists holds data.
+    #[serde(default)]
+    pub existing_data: ExistingData,
+    /// Which backup. Default: the latest complete one.
+    #[serde(default)]
+    pub backup: BackupSelector,
+    /// When the shard has no backup: look again at this interval until there is one. 0s (the default): start empty, and
+    /// say so in status.startedEmpty. Incomplete backups only are a failure in both cases.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::interval")]
+    pub wait_for_backup_interval: GoDuration,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::later_object")]
+    pub bootstrap: Option<serde_json::Value>,
+    /// Consider only backups that these engines made. Default: all. This version restores those of builtin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 32)))]
+    pub allowed_backup_engines: Vec<String>,
+    /// How many files are restored at a time. Default 4, as in Vitess.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub concurrency: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vtctld: Option<Vtctld>,
+    /// How long one restore may take in all; waiting for a backup does not count.
+    #[serde(default = "six_hours")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub deadline: GoDuration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Trigger {
+    #[default]
+    Now,
+    /// Not in this version: refused.
+    PodStart,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExistingData {
+    #[default]
+    Refuse,
+    Replace,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "has(self.tablet) != has(self.persistentVolumeClaim)",
+    "name exactly one target: tablet (the alias of a tablet that exists) or persistentVolumeClaim (the volume of one that does not run yet)",
+)]))]
+pub struct RestoreTarget {
+    /// The alias of a tablet that exists. Its mysqld is stopped, its data replaced, and it replicates again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::tablet_alias")]
+    pub tablet: Option<TabletAlias>,
+    /// The volume of a tablet that does not run yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<VolumeTarget>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeTarget {
+    /// A claim in this namespace.
+    #[schemars(schema_with = "schema::object_name")]
+    pub claim_name: String,
+    /// The uid of the tablet that will use it: data goes to `<root>/vt_<ten digits>`.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub tablet_uid: u32,
+    /// The directory inside the volume that the tablet will have as VTDATAROOT. Default: the volume's own root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::directory")]
+    pub root: Option<String>,
+}
+
+/// Which backup to restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    schema::rule(
+        "[has(self.latest), has(self.name), has(self.atOrBefore), has(self.toTimestamp), has(self.toPosition)].filter(set, set).size() == 1",
+        "say in exactly one way which backup to restore: latest: {}, name, or atOrBefore",
+    ),
+    schema::rule(
+        "!has(self.toTimestamp) && !has(self.toPosition)",
+        "this version of the operator restores no point in time between backups: use atOrBefore",
+    ),
+]))]
+pub struct BackupSelector {
+    /// The latest complete backup: `latest: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Latest>,
+    /// The backup of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::backup_name")]
+    pub name: Option<String>,
+    /// The latest complete backup that was started at or before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::backup_time")]
+    pub at_or_before: Option<String>,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub to_timestamp: Option<String>,
+    /// Not in this version: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub to_position: Option<String>,
+}
+
+impl Default for BackupSelector {
+    fn default() -> Self {
+        Self { latest: Some(Latest {}), name: None, at_or_before: None, to_timestamp: None, to_position: None }
+    }
+}
+
+/// Nothing to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Latest {}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(description = "How the restore went.")]
+pub struct VitessRestoreStatus {
+    #[serde(flatten)]
+    pub run: RunStatus,
+    /// When storage is looked at next. Only in phase WaitingForBackup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_lookup_time: Option<Time>,
+    /// How often storage was looked at and had no backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookups: Option<i32>,
+    /// Whether there was no backup and none was waited for: nothing was restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_empty: Option<bool>,
+}

@@ -1,0 +1,256 @@
+//! What a real API server makes of our CustomResourceDefinitions: which specs it refuses, and with which words.
+//!
+//! Needs a cluster (KUBECONFIG) in which definitions may be created; ignored otherwise, and run with `--ignored` by
+//! `make test` when the test ground is up. Objects are created as dry runs, in a namespace of the test's own.
+
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use vitess_backup::api;
+
+const NAMESPACE: &str = "api-server-test";
+
+struct Server {
+    client: Client,
+}
+
+impl Server {
+    async fn with_our_definitions() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::try_default().await.expect("a cluster, by KUBECONFIG");
+        let definitions = Api::all(client.clone());
+        for crd in api::custom_resource_definitions() {
+            let apply = PatchParams::apply("api-server-test").force();
+            definitions
+                .patch(&crd.name_any(), &apply, &Patch::Apply(&crd))
+                .await
+                .expect("a definition that is accepted");
+            kube::runtime::wait::await_condition(
+                definitions.clone(),
+                &crd.name_any(),
+                kube::runtime::conditions::is_crd_established(),
+            )
+            .await
+            .expect("a definition that is established");
+        }
+        let namespace: Namespace =
+            serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
+                .unwrap();
+        let apply = PatchParams::apply("api-server-test").force();
+        Api::<Namespace>::all(client.clone()).patch(NAMESPACE, &apply, &Patch::Apply(namespace)).await.unwrap();
+        Self { client }
+    }
+
+    fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(api::GROUP, api::VERSION, kind));
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+    }
+
+    /// The API server's words, or nothing when it would take the object.
+    async fn refusal(&self, kind: &str, spec: Value) -> Option<String> {
+        let object = object(kind, "one", spec);
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        match self.api(kind).create(&dry_run, &object).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) => Some(status.message.clone()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// `base` with `changes` laid over it; null removes a field.
+fn with(base: &Value, changes: Value) -> Value {
+    let mut spec = base.clone();
+    for (key, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            spec.as_object_mut().unwrap().remove(key);
+        } else {
+            spec[key] = value.clone();
+        }
+    }
+    spec
+}
+
+async fn assert_refused(server: &Server, kind: &str, base: &Value, cases: Vec<(Value, &str)>) {
+    assert_eq!(server.refusal(kind, base.clone()).await, None, "the base that cases are made from must be good");
+    for (changes, words) in cases {
+        let refusal = server.refusal(kind, with(base, changes.clone())).await;
+        let message = refusal.unwrap_or_else(|| panic!("{kind} with {changes} was taken; expected: {words}"));
+        assert!(message.contains(words), "{kind} with {changes}: expected {words:?} in {message:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: see the head of this file"]
+async fn every_example_is_accepted() {
+    let server = Server::with_our_definitions().await;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let written: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let refusal = server.refusal(written["kind"].as_str().unwrap(), written["spec"].clone()).await;
+        assert_eq!(refusal, None, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: see the head of this file"]
+async fn a_wrong_storage_is_refused_with_what_to_do() {
+    let server = Server::with_our_definitions().await;
+    let base = json!({"file": {"persistentVolumeClaim": {"claimName": "backups"}, "root": "/a/b..c"}});
+    let cases = vec![
+        (json!({"file": null}), "name exactly one place to store backups"),
+        (json!({"s3": {"bucket": "b"}}), "name exactly one place to store backups"),
+        (json!({"file": null, "s3": {"bucket": "b"}}), "stores backups in files only: use file"),
+        (json!({"file": null, "ceph": {}}), "stores backups in files only: use file"),
+        (json!({"file": {}}), "name exactly one volume"),
+        (
+            json!({"file": {"hostPath": {"path": "/a"}, "nfs": {"server": "s", "path": "/a"}}}),
+            "name exactly one volume",
+        ),
+        (json!({"file": {"hostPath": {"path": "/a"}, "root": "/a/../b"}}), "remove '..' from the path"),
+        (json!({"file": {"persistentVolumeClaim": {"claimName": "Backups"}}}), "not the name of a Kubernetes object"),
+    ];
+    assert_refused(&server, "VitessBackupStorage", &base, cases).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: see the head of this file"]
+async fn a_wrong_backup_is_refused_with_what_to_do() {
+    let server = Server::with_our_definitions().await;
+    let base = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
+    let only_one = "name exactly one of tablet";
+    let alias = "write <cell>-<uid>, for example zone1-0000000101";
+    let shard = "write <keyspace>/<shard>, for example commerce/0";
+    let duration = "for example 30m, 1h30m or 6h";
+    let cases = vec![
+        (json!({"shard": "commerce/0"}), only_one),
+        (json!({"tablet": null}), only_one),
+        (json!({"tablet": null, "shard": null}), only_one),
+        (json!({"tablet": "zone1"}), alias),
+        (json!({"tablet": "zone.1-101"}), alias),
+        (json!({"tablet": "zone1-4294967296"}), alias),
+        (json!({"tablet": ""}), alias),
+        (json!({"tablet": null, "shard": "commerce"}), shard),
+        (json!({"tablet": null, "shard": "commerce/0/1"}), shard),
+        (json!({"tablet": null, "shard": "../0"}), shard),
+        (json!({"engine": "mydumper"}), "supported values: \"builtin\", \"xtrabackup\""),
+        (json!({"engine": "xtrabackup"}), "has the builtin engine only: set engine: builtin"),
+        (
+            json!({"xtrabackup": {"user": "x"}}),
+            "has the builtin engine only: set engine: builtin and remove xtrabackup",
+        ),
+        (json!({"mode": "Detached"}), "set mode: Attached"),
+        (json!({"mode": "Delegated"}), "set mode: Attached"),
+        (json!({"incrementalFrom": "auto"}), "makes full backups only: remove incrementalFrom"),
+        (json!({"backupName": "2021-04-29.133050.zone1-0000000101"}), "remove backupName to take a new backup"),
+        (json!({"compression": {"engine": "gzip"}}), "supported values: \"pargzip\", \"pgzip\", \"zstd\", \"lz4\""),
+        (json!({"compression": {"engine": "external"}}), "set compression.engine to pargzip, pgzip, zstd or lz4"),
+        (json!({"compression": {"level": 23}}), "less than or equal to 22"),
+        (json!({"concurrency": 0}), "greater than or equal to 1"),
+        (json!({"deadline": "-1h"}), duration),
+        (json!({"deadline": "0s"}), duration),
+        (json!({"deadline": "0"}), duration),
+        (json!({"deadline": "soon"}), duration),
+        (json!({"deadline": "99999999999999999999h"}), duration),
+        (json!({"deletionPolicy": "Keep"}), "supported values: \"Retain\", \"Delete\""),
+        (json!({"vtctld": {"address": "vtctld"}}), "write host:port of vtctld's gRPC port"),
+        (json!({"vtctld": {"address": "vtctld:15999", "tlsSecret": {"name": "x"}}}), "remove vtctld.tlsSecret"),
+        (json!({"storage": {"name": ""}}), "should be at least 1 chars long"),
+        (json!({"storage": null}), "spec.storage: Required value"),
+        (json!({"podTemplate": {"resources": {"requests": {"cpu": "lots"}}}}), "should match"),
+    ];
+    assert_refused(&server, "VitessBackup", &base, cases).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: see the head of this file"]
+async fn a_wrong_restore_is_refused_with_what_to_do() {
+    let server = Server::with_our_definitions().await;
+    let base = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "target": {"tablet": "zone1-0000000102"}});
+    let selector = "say in exactly one way which backup to restore";
+    let time = "2021-04-29.133050, or in RFC 3339";
+    let volume = json!({"claimName": "volume", "tabletUid": 103});
+    let cases = vec![
+        (json!({"shard": null}), "spec.shard: Required value"),
+        (json!({"shard": "commerce/"}), "write <keyspace>/<shard>"),
+        (json!({"target": null}), "set target to a tablet (its alias) or a persistentVolumeClaim"),
+        (json!({"target": {}}), "name exactly one target"),
+        (json!({"target": {"tablet": "zone1-1", "persistentVolumeClaim": volume}}), "name exactly one target"),
+        (json!({"target": {"tablet": "one"}}), "write <cell>-<uid>"),
+        (json!({"target": {"persistentVolumeClaim": {"claimName": "v"}}}), "tabletUid: Required value"),
+        (
+            json!({"target": {"persistentVolumeClaim": {"claimName": "v", "tabletUid": -1}}}),
+            "greater than or equal to 0",
+        ),
+        (
+            json!({"target": {"persistentVolumeClaim": {"claimName": "v", "tabletUid": 1, "root": "../x"}}}),
+            "remove '..' from the path",
+        ),
+        (json!({"backup": {}}), selector),
+        (json!({"backup": {"latest": {}, "name": "x"}}), selector),
+        (json!({"backup": {"name": "commerce/0/x"}}), "without keyspace and shard"),
+        (json!({"backup": {"name": ".."}}), "without keyspace and shard"),
+        (json!({"backup": {"atOrBefore": "yesterday"}}), time),
+        (json!({"backup": {"atOrBefore": "2021-04-29 13:30:50"}}), time),
+        (json!({"backup": {"atOrBefore": "2021-13-29.133050"}}), time),
+        (json!({"backup": {"atOrBefore": "2021-02-30.133050"}}), time),
+        (json!({"backup": {"atOrBefore": "2021-02-30T13:30:50Z"}}), time),
+        (json!({"backup": {"toTimestamp": "2021-04-29T13:30:50Z"}}), "use atOrBefore"),
+        (json!({"backup": {"toPosition": "MySQL56/x:1"}}), "use atOrBefore"),
+        (json!({"waitForBackupInterval": "-10s"}), "not a non-negative duration"),
+        (json!({"waitForBackupInterval": "10"}), "not a non-negative duration"),
+        (json!({"waitForBackupInterval": "10ms"}), "write 0s (do not wait) or at least 1s"),
+        (json!({"trigger": "PodStart"}), "set trigger: Now"),
+        (json!({"bootstrap": {"keyspace": "commerce"}}), "bootstrap belongs to trigger PodStart"),
+        (json!({"existingData": "Keep"}), "supported values: \"Refuse\", \"Replace\""),
+    ];
+    assert_refused(&server, "VitessRestore", &base, cases).await;
+    for good in [
+        json!({"backup": {"atOrBefore": "2021-04-29T13:30:50+02:00"}}),
+        json!({"backup": {"name": "2021-04-29.133050.zone1-0000000101"}}),
+        json!({"waitForBackupInterval": "0"}),
+        json!({"waitForBackupInterval": "1m30s"}),
+        json!({"target": {"persistentVolumeClaim": volume}}),
+        json!({"shard": "commerce/-"}),
+    ] {
+        assert_eq!(server.refusal("VitessRestore", with(&base, good.clone())).await, None, "{good}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: see the head of this file"]
+async fn a_spec_cannot_be_changed_and_metadata_can() {
+    let server = Server::with_our_definitions().await;
+    let backup = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
+    let restore = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "target": {"tablet": "zone1-102"}});
+    for (kind, spec) in [("VitessBackup", backup), ("VitessRestore", restore)] {
+        let api = server.api(kind);
+        let apply = PatchParams::apply("api-server-test").force();
+        let name = "immutable";
+        api.patch(name, &apply, &Patch::Apply(object(kind, name, spec))).await.unwrap();
+        let change = |patch: Value| {
+            let api = api.clone();
+            async move { api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await }
+        };
+        let error = change(json!({"spec": {"deadline": "7h"}})).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be changed: delete the object and create a new one"), "{kind}: {error}");
+        let error = change(json!({"spec": {"concurrency": 2}})).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be changed: delete the object and create a new one"), "{kind}: {error}");
+        change(json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
+        api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
+    }
+}

@@ -1,0 +1,38 @@
+//! The CustomResourceDefinitions that are checked in are those of the code.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn directory() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/crd")
+}
+
+#[test]
+fn the_checked_in_definitions_are_those_of_the_code() {
+    let documents = vitess_backup::cli::crd::documents().unwrap();
+    for (name, text) in &documents {
+        let path = directory().join(name);
+        let stored = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            stored == *text,
+            "{} is not what the code says: run `cargo run -- crd --output-dir config/crd`",
+            path.display()
+        );
+    }
+    let expected: BTreeSet<String> = documents.into_iter().map(|(name, _)| name).collect();
+    let found: BTreeSet<String> = std::fs::read_dir(directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, expected, "config/crd has files that the code knows nothing of, or lacks some");
+}
+
+#[test]
+fn the_kinds_have_no_short_names_and_one_category() {
+    // vtb and vtbs are those of planetscale's operator, which owns a VitessBackup of its own.
+    for crd in vitess_backup::api::custom_resource_definitions() {
+        assert_eq!(crd.spec.names.short_names, None, "{}", crd.spec.names.kind);
+        assert_eq!(crd.spec.names.categories.as_deref(), Some(&["vitess-backup".to_owned()][..]));
+        assert!(crd.spec.versions.iter().all(|version| version.subresources.is_some()), "{}", crd.spec.names.kind);
+    }
+}

@@ -1,0 +1,66 @@
+//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code.
+
+use std::collections::BTreeMap;
+
+use vitess_backup::backup::failure::Reason;
+
+const OPERATIONS: &str = include_str!("../docs/operations.md");
+const README: &str = include_str!("../README.md");
+const SOURCE: &str = include_str!("../src/backup/failure.rs");
+
+/// The rows of the table: reason → exit code, meaning, remedy.
+fn rows(document: &str) -> BTreeMap<&str, [&str; 3]> {
+    document
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<_> = line.strip_prefix("| `")?.strip_suffix(" |")?.split(" | ").collect();
+            let [reason, exit_code, meaning, remedy] = cells[..] else { return None };
+            Some((reason.strip_suffix('`')?, [exit_code, meaning, remedy]))
+        })
+        .collect()
+}
+
+/// The variants of `pub enum Reason`, in their order.
+fn variants(source: &str) -> Vec<&str> {
+    let body = source.split_once("pub enum Reason {").and_then(|(_, rest)| rest.split_once('}'));
+    let lines = body.map(|(body, _)| body.lines()).into_iter().flatten();
+    lines.filter_map(|line| line.trim().strip_suffix(',')).filter(|word| !word.contains(' ')).collect()
+}
+
+#[test]
+fn every_reason_has_a_row_with_its_exit_code_a_meaning_and_a_remedy() {
+    let (rows, variants) = (rows(OPERATIONS), variants(SOURCE));
+    assert!(variants.len() > 30, "the reasons were not read: {variants:?}");
+    for name in &variants {
+        let reason: Reason = serde_json::from_value((*name).into()).unwrap();
+        let [exit_code, meaning, remedy] =
+            rows.get(name).unwrap_or_else(|| panic!("docs/operations.md has no row for {name}"));
+        assert_eq!(*exit_code, reason.exit_code().to_string(), "exit code of {name}");
+        assert!(meaning.ends_with('.') && remedy.ends_with('.'), "{name}: {meaning} / {remedy}");
+    }
+    let unknown: Vec<_> = rows.keys().filter(|name| !variants.contains(name)).collect();
+    assert!(unknown.is_empty(), "docs/operations.md tells of reasons that do not exist: {unknown:?}");
+}
+
+#[test]
+fn variants_and_rows_are_read_as_they_are_written() {
+    let source =
+        "x\npub enum Reason {\n    // What was asked for\n    One,\n    /// Because, of this,\n    Two,\n}\nThree,";
+    assert_eq!(variants(source), ["One", "Two"]);
+    let document = "| Reason | Exit code |\n|---|---|\n| `One` | 2 | It is. | Do. |\n| `Two` | 3 | It is. |\n";
+    assert_eq!(rows(document), BTreeMap::from([("One", ["2", "It is.", "Do."])]));
+}
+
+#[test]
+fn the_objects_in_the_readme_stand_in_the_examples() {
+    let blocks: Vec<_> = README.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3, "one object of each kind");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    let examples: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for block in blocks {
+        assert!(examples.iter().any(|example| example.contains(block)), "no file of examples/ has:\n{block}");
+    }
+}

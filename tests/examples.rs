@@ -1,0 +1,57 @@
+//! Every file in examples/ is an object of ours that loses nothing when it is read.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+
+const EXAMPLES: [&str; 7] = [
+    "backup-shard.yaml",
+    "backup-tablet.yaml",
+    "restore-at-or-before.yaml",
+    "restore-into-volume.yaml",
+    "restore-latest.yaml",
+    "restore-wait.yaml",
+    "storage-file.yaml",
+];
+
+#[test]
+fn every_example_is_read_without_loss() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut found: Vec<String> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, EXAMPLES, "list new examples here");
+    for name in EXAMPLES {
+        let text = std::fs::read_to_string(directory.join(name)).unwrap();
+        let written: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(written["apiVersion"], "backup.vitess.io/v1alpha1", "{name}");
+        let read = match written["kind"].as_str().unwrap() {
+            "VitessBackupStorage" => round_trip::<VitessBackupStorage>(&written),
+            "VitessBackup" => round_trip::<VitessBackup>(&written),
+            "VitessRestore" => round_trip::<VitessRestore>(&written),
+            other => panic!("{name}: {other} is no kind of ours"),
+        };
+        assert_kept(&written, &read, name);
+    }
+}
+
+fn round_trip<K: DeserializeOwned + Serialize>(value: &Value) -> Value {
+    let object: K = serde_json::from_value(value.clone()).unwrap();
+    serde_json::to_value(object).unwrap()
+}
+
+/// All that was written is in what was read; defaults may have been added.
+fn assert_kept(written: &Value, read: &Value, place: &str) {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => {
+            for (key, value) in written {
+                let place = format!("{place}.{key}");
+                assert_kept(value, read.get(key).unwrap_or_else(|| panic!("{place} is not known")), &place);
+            }
+        }
+        _ => assert_eq!(written, read, "{place}"),
+    }
+}
