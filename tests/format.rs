@@ -145,11 +145,11 @@ fn check_content(manifest: &Manifest, entry: &FileEntry, file: &[u8]) {
     let path = entry.path_below_base().unwrap();
     if manifest.incremental {
         assert_eq!(entry.base, Base::BinLog);
-        assert_eq!(&file[..4], b"\xfebin", "{path:?} is no binary log");
+        assert_eq!(&file[..4], b"\xfebin", "{} is no binary log", entry.name);
     } else if path.extension().is_some_and(|extension| extension == "ibd") {
-        assert!(!file.is_empty() && file.len() % 16384 == 0, "{path:?} has {} bytes", file.len());
+        assert!(!file.is_empty() && file.len().is_multiple_of(16384), "{} has {} bytes", entry.name, file.len());
     } else if path == Path::new("ibdata1") {
-        assert!(file.len() >= 10 << 20, "{path:?} has {} bytes", file.len());
+        assert!(file.len() >= 10 << 20, "{} has {} bytes", entry.name, file.len());
     } else if path.extension().is_some_and(|extension| extension == "sdi") {
         serde_json::from_slice::<Value>(file).unwrap();
     }
