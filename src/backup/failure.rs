@@ -34,6 +34,8 @@ pub enum Reason {
     MysqldNotStarted,
     ReplicationNotRestarted,
     TabletDirInvalid,
+    /// Another run holds the tablet.
+    TabletBusy,
     FilesNotCarried,
     NoSpace,
     FileUnreadable,
@@ -73,6 +75,7 @@ impl Reason {
             | Self::MysqldNotStarted
             | Self::ReplicationNotRestarted
             | Self::TabletIsPrimary
+            | Self::TabletBusy
             | Self::InterruptedRun => 5,
             Self::DataPresent
             | Self::ManifestUnreadable

@@ -1,4 +1,5 @@
 //! The words of a Vitess backup: its name, its MANIFEST, how one is chosen, and what a run reports.
 
+pub mod choose;
 pub mod failure;
 pub mod report;
