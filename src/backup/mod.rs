@@ -2,4 +2,6 @@
 
 pub mod choose;
 pub mod failure;
+pub mod manifest;
+pub mod name;
 pub mod report;

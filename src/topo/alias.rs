@@ -23,7 +23,9 @@ pub enum ParseAliasError {
     #[error("tablet alias {0:?} is not of the form <cell>-<uid>, for example zone1-0000000101")]
     Shape(String),
     /// The cell has a character that Vitess does not allow, or a dot.
-    #[error("cell {0:?} of a tablet alias may have letters, digits, '-' and '_' only (a dot would break the backup's name)")]
+    #[error(
+        "cell {0:?} of a tablet alias may have letters, digits, '-' and '_' only (a dot would break the backup's name)"
+    )]
     Cell(String),
     /// The uid is not a number that fits 32 bits.
     #[error("uid {0:?} of a tablet alias is not a number from 0 to 4294967295")]

@@ -1,0 +1,116 @@
+//! What can go wrong with storage: the verb, the thing, the cause.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::backup::failure::{Failure, Reason};
+
+type Cause = Box<dyn StdError + Send + Sync + 'static>;
+
+/// `what` names the thing in full: `object "3" of backup commerce/0/2024-… in file storage /backups`.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("cannot {verb} {what}: it does not exist")]
+    NotFound { verb: &'static str, what: String },
+    #[error("cannot begin {what}: something is already stored under that name")]
+    Exists { what: String },
+    #[error("cannot read {what}: it has {size} bytes, and at most {limit} are expected there")]
+    TooLarge { what: String, size: u64, limit: u64 },
+    /// The body ended early or went on for longer than its size.
+    #[error("cannot read {what} to its end: {received} bytes came, {size} are stored")]
+    WrongLength { what: String, received: u64, size: u64 },
+    #[error("cannot {verb} {what}: {kind} name {name:?} is empty, '.' or '..', or has a '/' or a control character")]
+    Name { verb: &'static str, what: String, kind: &'static str, name: String },
+    #[error("cannot use {what}: {problem}")]
+    Misconfigured { what: String, problem: String },
+    #[error("cannot {verb} {what}: storage denies it: {source}")]
+    Denied { verb: &'static str, what: String, source: Cause },
+    #[error("cannot {verb} {what}: storage is full: {source}")]
+    Full { verb: &'static str, what: String, source: Cause },
+    #[error("cannot {verb} {what}: {source}")]
+    Failed { verb: &'static str, what: String, source: Cause },
+}
+
+/// Why a stream could not be stored; nothing is visible under the object's name.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError<E> {
+    /// The stream itself failed.
+    #[error("{0}")]
+    Body(E),
+    #[error(transparent)]
+    Storage(StorageError),
+}
+
+impl StorageError {
+    /// Sorts an error of `object_store` by what a user can do about it.
+    pub(super) fn of(verb: &'static str, what: String, source: object_store::Error) -> Self {
+        use object_store::Error as Store;
+        match source {
+            Store::NotFound { .. } => Self::NotFound { verb, what },
+            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
+                Self::Denied { verb, what, source: source.into() }
+            }
+            source => match io_kind(&source) {
+                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                    Self::Denied { verb, what, source: source.into() }
+                }
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    Self::Full { verb, what, source: source.into() }
+                }
+                _ => Self::Failed { verb, what, source: source.into() },
+            },
+        }
+    }
+
+    /// What the user is told.
+    pub fn failure(&self) -> Failure {
+        let (reason, remedy) = match self {
+            Self::NotFound { .. } => (
+                Reason::ObjectMissing,
+                "Check with `vitess-backup list` and `vitess-backup verify` which backups are whole, and use one of those.",
+            ),
+            Self::Exists { .. } => (
+                Reason::BackupExists,
+                "Run the backup again: its name comes from the time in seconds. Or remove the backup of that name first.",
+            ),
+            Self::TooLarge { .. } => (
+                Reason::ManifestUnreadable,
+                "Check what is stored under that name; it was not written by Vitess or by this program.",
+            ),
+            Self::WrongLength { .. } => (
+                Reason::StorageUnreachable,
+                "Run it again; if it comes back, check with `vitess-backup verify` whether the stored object is damaged.",
+            ),
+            Self::Name { .. } => (Reason::InvalidArguments, "Use a name as `vitess-backup list` shows it."),
+            Self::Misconfigured { .. } => (
+                Reason::StorageMisconfigured,
+                "Check that the volume is mounted and that --file-backup-storage-root names the directory meant.",
+            ),
+            Self::Denied { .. } => (
+                Reason::StorageDenied,
+                "Give the user that the engine runs as (for file storage: the tablet's user and fsGroup) access to it.",
+            ),
+            Self::Full { .. } => (
+                Reason::NoSpace,
+                "Make the volume larger, or remove old backups with `vitess-backup remove`; then run it again.",
+            ),
+            Self::Failed { .. } => (
+                Reason::StorageUnreachable,
+                "Check that the storage answers (volume mounted, server running), then run it again.",
+            ),
+        };
+        Failure { reason, message: self.to_string(), remedy: remedy.to_owned() }
+    }
+}
+
+/// The kind of the first `io::Error` among the causes.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        next = cause.source();
+    }
+    None
+}
