@@ -40,6 +40,9 @@ pub enum EngineError {
     JournalUnreadable { path: PathBuf, cause: String },
     #[error("an earlier restore of {backup} did not end and the tablet's data is not whole")]
     RestoreInterrupted { backup: String },
+    /// A restore that failed after the tablet's old data was gone.
+    #[error("{cause}; the tablet's data is not whole")]
+    RestoreCutShort { cause: Box<EngineError> },
     #[error("an earlier run did not end: {what}")]
     InterruptedRun { what: String },
     #[error("replication went on while the backup was being made: the position noted was {noted}, the data stands at {found}")]
@@ -128,12 +131,18 @@ impl EngineError {
 
     /// What is reported to the user.
     pub fn failure(&self) -> Failure {
-        match self {
+        let failure = match self {
             Self::Storage(error) => error.failure(),
             Self::Mysqld(error) => error.failure(),
             Self::NotPutBack { cause, .. } => Failure { message: self.to_string(), ..cause.failure() },
+            Self::RestoreCutShort { cause } => {
+                let cause = cause.failure();
+                let remedy = format!("{} {}", sentence(&cause.remedy), self.remedy());
+                Failure { message: self.to_string(), remedy, ..cause }
+            }
             _ => Failure { reason: self.reason(), message: self.to_string(), remedy: self.remedy() },
-        }
+        };
+        Failure { remedy: sentence(&failure.remedy), ..failure }
     }
 
     fn reason(&self) -> Reason {
@@ -141,7 +150,7 @@ impl EngineError {
             Self::InvalidArguments(_) | Self::Shard(_) => Reason::InvalidArguments,
             Self::Storage(error) => error.failure().reason,
             Self::Mysqld(error) => error.failure().reason,
-            Self::NotPutBack { cause, .. } => cause.reason(),
+            Self::NotPutBack { cause, .. } | Self::RestoreCutShort { cause } => cause.reason(),
             Self::Layout(_) | Self::TabletDir { .. } => Reason::TabletDirInvalid,
             Self::Interrupted(Cause::Signal(_)) => Reason::Cancelled,
             Self::Interrupted(Cause::Deadline(_)) => Reason::DeadlineExceeded,
@@ -184,13 +193,13 @@ impl EngineError {
             Self::Layout(_) | Self::TabletDir { .. } => {
                 "Point --tablet-dir at the directory that holds the tablet's my.cnf, and run as the user that owns it"
             }
-            Self::Interrupted(Cause::Signal(_)) => "Run it again when you want it done; the tablet is as it was",
+            Self::Interrupted(Cause::Signal(_)) => "Run it again when you want it done",
             Self::Interrupted(Cause::Deadline(_)) => "Allow more time (--deadline), or see in the log which step took so long",
             Self::TabletIsPrimary { .. } => "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile",
             Self::DataPresent { .. } => "Choose another tablet, or have its data replaced (--existing-data replace): what it holds now is then lost",
             Self::TabletBusy { .. } => "Wait until the other run has ended",
             Self::JournalUnreadable { .. } => "See that mysqld runs and replicates, then remove the file by hand",
-            Self::RestoreInterrupted { .. } => "Run the restore again with --existing-data replace; until then the tablet cannot start",
+            Self::RestoreInterrupted { .. } | Self::RestoreCutShort { .. } => "Run the restore again with --existing-data replace; until then the tablet cannot start",
             Self::InterruptedRun { .. } => "Run `vitess-backup recover` for the tablet, then start over",
             Self::PositionMoved { .. } => "Keep VTOrc from starting replication on a tablet that is being backed up (tablet type BACKUP), and take the backup again",
             Self::ReplicationNotRestarted { .. } => "See SHOW REPLICA STATUS on the tablet; `vtctldclient ReparentTablet <alias>` sets its source anew",
@@ -221,6 +230,12 @@ impl EngineError {
         };
         remedy.to_owned()
     }
+}
+
+/// Capitalised, with a full stop: remedies come from several modules and are shown alike.
+fn sentence(remedy: &str) -> String {
+    let mut letters = remedy.trim_end_matches('.').chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
 fn unusable_remedy(why: &Why) -> &'static str {

@@ -82,7 +82,7 @@ fn each_failure_has_its_reason_and_says_what_to_do_next() {
         assert_eq!(failure.reason, reason, "{error}");
         assert!(!failure.message.is_empty() && !failure.message.ends_with('.'), "{}", failure.message);
         let remedy = &failure.remedy;
-        assert!(remedy.len() > 20 && !remedy.ends_with('.') && !remedy.contains("bug"), "{error}: {remedy}");
+        assert!(remedy.len() > 20 && remedy.ends_with('.') && !remedy.ends_with("..") && !remedy.contains("bug"), "{error}: {remedy}");
     }
 }
 

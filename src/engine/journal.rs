@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::report::Operation;
 use crate::engine::EngineError;
+use crate::mysqld::{ReplicationSource, SemiSync};
 use crate::topo::KeyspaceShard;
 
 pub const FILE_NAME: &str = "vitess-backup.journal";
@@ -34,6 +35,9 @@ pub struct Entry {
     /// Backup: what is being written, so that a half-written one can be removed. Restore: what is being restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<NamedBackup>,
+    /// Restore: Vitess's own marker was there before the run.
+    #[serde(default)]
+    pub marker_before: bool,
 }
 
 /// In the order of a run.
@@ -71,30 +75,16 @@ pub struct TabletState {
     pub replication: Option<Replication>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SemiSync {
-    pub source: bool,
-    pub replica: bool,
-}
-
-/// A replica's threads and its source; the source's password is not kept.
+/// A replica's threads, and its source without the password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Replication {
-    pub io_running: bool,
+    /// Running or trying to connect.
+    pub io_started: bool,
     pub sql_running: bool,
-    pub source_host: String,
-    pub source_port: u16,
-    pub source_user: String,
-    pub auto_position: bool,
-}
-
-impl Replication {
-    /// It was meant to run: at least one of its threads did.
-    pub fn was_running(&self) -> bool {
-        self.io_running || self.sql_running
-    }
+    pub source: ReplicationSource,
+    /// The source wants a password, which is not kept here.
+    pub has_password: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +95,7 @@ pub struct NamedBackup {
 
 impl Entry {
     pub fn new(operation: Operation, started: jiff::Timestamp, step: JournalStep) -> Self {
-        Self { format: FORMAT, operation, started, step, before: None, backup: None }
+        Self { format: FORMAT, operation, started, step, before: None, backup: None, marker_before: false }
     }
 }
 
@@ -200,12 +190,15 @@ mod tests {
                 super_read_only: true,
                 semi_sync: Some(SemiSync { source: false, replica: true }),
                 replication: Some(Replication {
-                    io_running: true,
+                    io_started: true,
                     sql_running: true,
-                    source_host: "primary.example".into(),
-                    source_port: 3306,
-                    source_user: "vt_repl".into(),
-                    auto_position: true,
+                    source: ReplicationSource {
+                        host: "primary.example".into(),
+                        port: 3306,
+                        user: "vt_repl".into(),
+                        ..ReplicationSource::default()
+                    },
+                    has_password: false,
                 }),
             }),
             backup: Some(NamedBackup {
