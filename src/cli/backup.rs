@@ -7,6 +7,7 @@ use crate::backup::report::{Operation, Outcome};
 use crate::cli::arguments::{RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
+use crate::codec::{Codec, CodecError, Compression};
 use crate::engine::builtin::{self, BackupOptions};
 use crate::engine::{EngineError, Interrupt};
 use crate::progress::Monitor;
@@ -70,7 +71,25 @@ pub struct CompressionArguments {
     pub manifest_external_decompressor: Option<String>,
 }
 
-#[async_trait]
+impl CompressionArguments {
+    fn compression(&self) -> Result<Compression, EngineError> {
+        if !self.backup_storage_compress {
+            return Ok(Compression::none());
+        }
+        let named: Codec = match self.compression_engine_name.as_str() {
+            // Vitess has no engine of that name: there it is --backup-storage-compress=false.
+            "none" => return Err(EngineError::invalid("--compression-engine-name none: use --backup-storage-compress=false")),
+            name => name.parse().map_err(|error: CodecError| EngineError::invalid(&error.to_string()))?,
+        };
+        let compression = match &self.external_compressor {
+            Some(command) => Compression::external(named, command),
+            None => Compression::new(named, self.compression_level),
+        };
+        compression.map_err(|error| EngineError::invalid(&error.to_string()))
+    }
+}
+
+#[async_trait(?Send)]
 impl EngineCommand for BackupArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
@@ -94,6 +113,7 @@ impl EngineCommand for BackupArguments {
             allow_incomplete: self.allow_incomplete,
             concurrency: usize::from(self.concurrency),
             compression: self.compression.compression()?,
+            manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
             backup_time: self.backup_time.unwrap_or(outcome.start_time),
         };
         let storage = self.storage.open()?;

@@ -37,7 +37,7 @@ pub enum OutputArgument {
     Yaml,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl EngineCommand for ListArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
@@ -74,7 +74,7 @@ fn json(listed: &[ListedBackup]) -> Result<String, EngineError> {
 }
 
 fn yaml(listed: &[ListedBackup]) -> Result<String, EngineError> {
-    serde_saphyr::to_string(listed).map_err(|error| EngineError::internal(&error))
+    serde_saphyr::to_string(&listed).map_err(|error| EngineError::internal(&error))
 }
 
 /// Columns padded to their widest cell; the position goes last because it may be long.

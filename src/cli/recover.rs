@@ -21,7 +21,7 @@ pub struct RecoverArguments {
     pub run: RunArguments,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl EngineCommand for RecoverArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run

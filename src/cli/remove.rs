@@ -28,7 +28,7 @@ pub struct RemoveArguments {
     pub run: RunArguments,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl EngineCommand for RemoveArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run

@@ -87,7 +87,7 @@ impl RestoreArguments {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl EngineCommand for RestoreArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run

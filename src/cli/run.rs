@@ -15,9 +15,10 @@ use crate::cli::report::{self, INTERVAL, Reporter};
 use crate::engine::{Cause, EngineError, Interrupt};
 use crate::progress::Monitor;
 
-/// An engine subcommand, ready to run.
-#[async_trait]
-pub trait EngineCommand: Send + Sync {
+/// An engine subcommand, ready to run. Its future stays on the thread that runs it: what is heavy goes to tokio's pool for
+/// blocking work.
+#[async_trait(?Send)]
+pub trait EngineCommand {
     fn run_arguments(&self) -> &RunArguments;
 
     fn operation(&self) -> Operation;

@@ -37,7 +37,7 @@ pub enum LevelArgument {
     Objects,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl EngineCommand for VerifyArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run

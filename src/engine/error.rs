@@ -47,8 +47,9 @@ pub enum EngineError {
     InterruptedRun { what: String },
     #[error("replication went on while the backup was being made: the position noted was {noted}, the data stands at {found}")]
     PositionMoved { noted: String, found: String },
-    #[error("the tablet could not be put back as it was: {cause}{}", also(.run))]
-    NotPutBack { cause: Box<EngineError>, run: Option<String> },
+    /// `run` says how the run itself went.
+    #[error("the tablet could not be put back as it was: {cause}; {run}")]
+    NotPutBack { cause: Box<EngineError>, run: String },
     #[error("replication does not run: {cause}")]
     ReplicationNotRestarted { cause: String },
     #[error("cannot ask vtctld at {server} to set the replication source of {alias}: {cause}")]
@@ -105,10 +106,6 @@ fn list(passed_over: &[PassedOver]) -> String {
         let _ = write!(text, "; and {} more", passed_over.len() - SHOWN);
     }
     text
-}
-
-fn also(run: &Option<String>) -> String {
-    run.as_ref().map_or_else(String::new, |cause| format!("; the run itself had failed before: {cause}"))
 }
 
 impl EngineError {

@@ -109,7 +109,7 @@ fn only_unusable_backups_are_each_named_with_their_reason_up_to_five() {
 fn a_tablet_that_was_not_put_back_tells_both_failures_and_takes_the_graver_reason() {
     let error = EngineError::NotPutBack {
         cause: Box::new(EngineError::ReplicationNotRestarted { cause: "the SQL thread stopped".into() }),
-        run: Some("the deadline of 60 s came".into()),
+        run: "the run itself had failed before: the deadline of 60 s came".into(),
     };
     let failure = error.failure();
     assert_eq!(failure.reason, Reason::ReplicationNotRestarted);

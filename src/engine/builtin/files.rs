@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backup::manifest::Base;
 use crate::engine::EngineError;
+use crate::mysqld::Layout;
 
 /// The directory in innodb_log_group_home_dir that holds the redo log from MySQL 8.0.30 on.
 const DYNAMIC_REDO_LOG: &str = "#innodb_redo";
@@ -27,6 +28,16 @@ pub struct Roots<'a> {
     pub innodb_data_home_dir: &'a Path,
     pub innodb_log_group_home_dir: &'a Path,
     pub datadir: &'a Path,
+}
+
+impl<'a> Roots<'a> {
+    pub fn of(layout: &'a Layout) -> Self {
+        Self {
+            innodb_data_home_dir: &layout.innodb_data_home_dir,
+            innodb_log_group_home_dir: &layout.innodb_log_group_home_dir,
+            datadir: &layout.datadir,
+        }
+    }
 }
 
 /// One file to back up; its place in the list is its object's name.

@@ -4,16 +4,23 @@
 //! looking good (see `docs/design.md`, "Builtin, step by step").
 
 mod backup;
+mod check;
+mod clearing;
 mod copy;
 mod fetch;
 mod files;
+mod position;
+mod rejoin;
 mod restore;
+mod scene;
+mod space;
+mod store;
 mod target;
 mod verify;
 mod vtctld;
 
 pub use backup::{BackupDone, BackupOptions, backup};
-pub use restore::{ExistingData, RestoreDone, RestoreEnd, RestoreOptions, restore};
+pub use restore::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions, restore};
 pub use verify::{VerifyDone, VerifyOptions, verify};
 pub use vtctld::Vtctld;
 
