@@ -18,7 +18,47 @@ pub enum Line {
     Step { time: jiff::Timestamp, step: Step },
     Progress(ProgressLine),
     Note { time: jiff::Timestamp, text: String },
+    /// `list` only: one line for each backup, oldest first, before the outcome.
+    Backup(Box<ListedBackup>),
     Outcome(Box<Outcome>),
+}
+
+/// One backup of a shard, as `list` finds it in storage. What is unknown is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedBackup {
+    /// The directory's name below `<keyspace>/<shard>`, whatever it looks like.
+    pub name: String,
+    /// The MANIFEST is there and decodes.
+    pub complete: bool,
+    /// Why it is not complete, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The MANIFEST's BackupMethod; `builtin` when the MANIFEST is older than the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    #[serde(default)]
+    pub incremental: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablet_alias: Option<String>,
+    /// The MANIFEST's BackupTime, else the time in the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_time: Option<jiff::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_time: Option<jiff::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_position: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysql_version: Option<String>,
+    /// Bytes as stored, of all its objects.
+    pub size_bytes: u64,
+    /// Number of stored objects, MANIFEST included.
+    pub objects: u64,
+    /// The MANIFEST as stored, all but its FileEntries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

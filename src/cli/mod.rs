@@ -1,15 +1,29 @@
 //! The command line: one file per subcommand, typed arguments turned into options, no logic.
 //!
-//! Flags are kebab-case; Vitess's underscore spelling of any flag works too, and each flag has an environment variable.
+//! Flags are kebab-case; Vitess's underscore spelling of any flag works too, and each flag has an environment variable
+//! (`--file-backup-storage-root` is `VITESS_BACKUP_FILE_BACKUP_STORAGE_ROOT`).
 //! Exit codes: 0 done (also "started empty") · 2 bad usage · 3 no usable backup · 4 storage · 5 MySQL or mysqlctld ·
 //! 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug.
-
-pub mod crd;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::backup::failure::Reason;
+
+mod arguments;
+mod backup;
+pub mod crd;
+mod duration;
+mod list;
+mod recover;
+mod remove;
+mod report;
+mod restore;
+mod run;
+mod storage;
+mod verify;
 
 /// Backs up and restores Vitess shards, in Vitess's own format.
 #[derive(Debug, Parser)]
@@ -24,22 +38,61 @@ const EXIT_CODES: &str = "Exit codes: 0 done (also \"started empty\") · 2 bad u
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Backup(backup::BackupArguments),
+    Restore(restore::RestoreArguments),
+    List(list::ListArguments),
+    Remove(remove::RemoveArguments),
+    Verify(verify::VerifyArguments),
+    Recover(recover::RecoverArguments),
     Crd(crd::Crd),
 }
 
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(std::env::args_os().map(kebab_case));
-    let result = match arguments.command {
-        Command::Crd(command) => command.run(),
+    let matches = command().get_matches_from(std::env::args_os().map(kebab_case));
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
     };
+    match arguments.command {
+        Command::Backup(arguments) => run::engine(arguments),
+        Command::Restore(arguments) => run::engine(arguments),
+        Command::List(arguments) => run::engine(arguments),
+        Command::Remove(arguments) => run::engine(arguments),
+        Command::Verify(arguments) => run::engine(arguments),
+        Command::Recover(arguments) => run::engine(arguments),
+        Command::Crd(command) => finished(command.run()),
+    }
+}
+
+/// The exit code of a subcommand that is no engine run.
+fn finished(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vitess-backup: {error:#}");
-            ExitCode::from(70)
+            ExitCode::from(Reason::Internal.exit_code())
         }
     }
+}
+
+/// The whole command line, with an environment variable for each flag.
+fn command() -> clap::Command {
+    Arguments::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|argument| match argument.get_long() {
+            Some(long) if argument.get_env().is_none() => {
+                let variable = environment_variable(long);
+                argument.env(variable)
+            }
+            _ => argument,
+        })
+    })
+}
+
+/// `--compression-level` → `VITESS_BACKUP_COMPRESSION_LEVEL`. Clap wants names that live as long as the process.
+fn environment_variable(long: &str) -> &'static str {
+    let name = format!("VITESS_BACKUP_{}", long.replace('-', "_").to_ascii_uppercase());
+    Box::leak(name.into_boxed_str())
 }
 
 /// `--restore_from_backup_ts=x` → `--restore-from-backup-ts=x`: people paste their tablet's flags as they have them.
@@ -56,6 +109,25 @@ fn kebab_case(argument: OsString) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        for subcommand in command().get_subcommands() {
+            for argument in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
+                let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert!(
+                    variable.as_deref().is_some_and(|name| name.starts_with("VITESS_BACKUP_")),
+                    "{} {argument}",
+                    subcommand.get_name()
+                );
+            }
+        }
+    }
 
     #[test]
     fn the_underscore_spelling_of_a_flag_is_understood_and_values_are_left_alone() {

@@ -1,1 +1,21 @@
+//! The engine half: backs up and restores one tablet. Knows MySQL and storage, and nothing of Kubernetes.
+//!
+//! * [`builtin`]: Vitess's builtin engine: files copied while mysqld is down.
+//! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
+//! * [`catalogue`]: what is in storage: list, remove, choose.
+//!
+//! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
+//! whatever happens then, put the tablet back before anything else.
 
+pub mod builtin;
+pub mod catalogue;
+mod error;
+mod interrupt;
+pub mod journal;
+pub mod recover;
+mod replication;
+mod tablet;
+
+pub use error::EngineError;
+pub use interrupt::{Cause, Interrupt};
+pub use tablet::{MysqldAccess, Tablet};

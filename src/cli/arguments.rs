@@ -1,0 +1,103 @@
+//! Arguments that several subcommands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::duration::GoDuration;
+use crate::engine::{MysqldAccess, Tablet};
+use crate::topo::{KeyspaceShard, ParseShardError};
+
+/// How a run reports, and how long it may take.
+#[derive(Clone, Debug, Args)]
+pub struct RunArguments {
+    /// What to write to stdout: nothing but the result, or one JSON object per event
+    #[arg(long, value_enum, default_value_t = ReportFormat::None)]
+    pub report: ReportFormat,
+    /// A file that gets the outcome as JSON, at most 4096 bytes: the pod's termination message
+    #[arg(long, value_name = "PATH")]
+    pub termination_log: Option<PathBuf>,
+    /// Give up after this long, with the tablet put back as it was (6h, 1m30s); 0: never
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    pub deadline: GoDuration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    None,
+    Json,
+}
+
+/// The tablet whose files a run reads or writes.
+#[derive(Clone, Debug, Args)]
+pub struct TabletArguments {
+    /// The keyspace
+    #[arg(long)]
+    pub keyspace: String,
+    /// The shard: 0, -80, 80-c0 …
+    #[arg(long, allow_hyphen_values = true)]
+    pub shard: String,
+    #[command(flatten)]
+    pub directory: TabletDirArguments,
+}
+
+/// A tablet's directory and the ways to its mysqld.
+#[derive(Clone, Debug, Args)]
+pub struct TabletDirArguments {
+    /// The tablet's directory, where my.cnf is: $VTDATAROOT/vt_0000000101
+    #[arg(long, value_name = "DIR")]
+    pub tablet_dir: PathBuf,
+    /// Who starts and stops mysqld: a running mysqlctld over its socket, this command itself, or nobody because the files are at rest
+    #[arg(long, value_enum, default_value_t = MysqldArgument::Mysqlctld)]
+    pub mysqld: MysqldArgument,
+    /// mysqlctld's gRPC socket [default: mysqlctl.sock in the tablet's directory]
+    #[arg(long, value_name = "PATH")]
+    pub mysqlctl_socket: Option<PathBuf>,
+    /// mysqld's socket [default: the one in my.cnf]
+    #[arg(long, value_name = "PATH")]
+    pub mysql_socket: Option<PathBuf>,
+    /// The MySQL user with Vitess's DBA privileges
+    #[arg(long, value_name = "USER", default_value = "vt_dba")]
+    pub db_dba_user: String,
+    /// How long mysqld may take to shut down
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub mysql_shutdown_timeout: GoDuration,
+    /// How long to wait for replication to catch up before the run ends without it
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub catch_up_timeout: GoDuration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MysqldArgument {
+    Mysqlctld,
+    Own,
+    Stopped,
+}
+
+impl TabletArguments {
+    pub fn tablet(&self) -> Result<Tablet, ParseShardError> {
+        let shard = KeyspaceShard::new(&self.keyspace, &self.shard)?;
+        Ok(Tablet { shard: Some(shard), ..self.directory.tablet() })
+    }
+}
+
+impl TabletDirArguments {
+    pub fn tablet(&self) -> Tablet {
+        let mysqlctl_socket =
+            self.mysqlctl_socket.clone().unwrap_or_else(|| self.tablet_dir.join("mysqlctl.sock"));
+        Tablet {
+            shard: None,
+            alias: None,
+            directory: self.tablet_dir.clone(),
+            mysqld: match self.mysqld {
+                MysqldArgument::Mysqlctld => MysqldAccess::Mysqlctld { socket: mysqlctl_socket },
+                MysqldArgument::Own => MysqldAccess::Own,
+                MysqldArgument::Stopped => MysqldAccess::Stopped,
+            },
+            mysql_socket: self.mysql_socket.clone(),
+            dba_user: self.db_dba_user.clone(),
+            shutdown_timeout: self.mysql_shutdown_timeout.0,
+            catch_up_timeout: self.catch_up_timeout.0,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `vitess-backup backup`.
+
+use async_trait::async_trait;
+use clap::{ArgAction, Args, ValueEnum};
+
+use crate::backup::report::{Operation, Outcome};
+use crate::cli::arguments::{RunArguments, TabletArguments};
+use crate::cli::run::EngineCommand;
+use crate::cli::storage::StorageArguments;
+use crate::codec::{Codec, CodecError, Compression};
+use crate::engine::builtin::{self, BackupOptions};
+use crate::engine::{EngineError, Interrupt};
+use crate::progress::Monitor;
+use crate::topo::TabletAlias;
+
+/// Back up a tablet
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    /// The tablet: zone1-0000000101
+    pub tablet_alias: TabletAlias,
+    #[command(flatten)]
+    pub tablet: TabletArguments,
+    #[command(flatten)]
+    pub storage: StorageArguments,
+    /// The engine that reads the tablet's data
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArgument::Builtin)]
+    pub backup_engine_implementation: EngineArgument,
+    /// How many files to copy at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    #[command(flatten)]
+    pub compression: CompressionArguments,
+    /// Go on although the tablet is a primary: its shard cannot be written to meanwhile
+    #[arg(long)]
+    pub allow_primary: bool,
+    /// Shut mysqld down with innodb_fast_shutdown=0, so that a newer MySQL may start on the backup
+    #[arg(long)]
+    pub upgrade_safe: bool,
+    /// Go on although some files cannot be carried by Vitess's format
+    #[arg(long)]
+    pub allow_incomplete: bool,
+    /// The time in the backup's name [default: now]; a run launched again with the same time replaces what the first left behind
+    #[arg(long, value_name = "RFC3339")]
+    pub backup_time: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineArgument {
+    Builtin,
+    Xtrabackup,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CompressionArguments {
+    /// Compress what is stored
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub backup_storage_compress: bool,
+    /// pargzip, pgzip, zstd, lz4 or external
+    #[arg(long, value_name = "NAME", default_value = "pargzip")]
+    pub compression_engine_name: String,
+    /// As the codec understands it
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub compression_level: i32,
+    /// The command that compresses stdin to stdout, for the engine external
+    #[arg(long, value_name = "COMMAND")]
+    pub external_compressor: Option<String>,
+    /// The command that a reader shall use, written to the MANIFEST
+    #[arg(long, value_name = "COMMAND")]
+    pub manifest_external_decompressor: Option<String>,
+}
+
+impl CompressionArguments {
+    fn compression(&self) -> Result<Compression, EngineError> {
+        if !self.backup_storage_compress {
+            return Ok(Compression::none());
+        }
+        let named: Codec = match self.compression_engine_name.as_str() {
+            // Vitess has no engine of that name: there it is --backup-storage-compress=false.
+            "none" => return Err(EngineError::invalid("--compression-engine-name none: use --backup-storage-compress=false")),
+            name => name.parse().map_err(|error: CodecError| EngineError::invalid(&error.to_string()))?,
+        };
+        let compression = match &self.external_compressor {
+            Some(command) => Compression::external(named, command),
+            None => Compression::new(named, self.compression_level),
+        };
+        compression.map_err(|error| EngineError::invalid(&error.to_string()))
+    }
+}
+
+#[async_trait(?Send)]
+impl EngineCommand for BackupArguments {
+    fn run_arguments(&self) -> &RunArguments {
+        &self.run
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Backup
+    }
+
+    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+        let mut tablet = self.tablet.tablet()?;
+        tablet.alias = Some(self.tablet_alias.clone());
+        outcome.shard = tablet.shard.as_ref().map(ToString::to_string);
+        outcome.tablet_alias = Some(self.tablet_alias.to_string());
+        if self.backup_engine_implementation == EngineArgument::Xtrabackup {
+            return Err(EngineError::EngineNotSupported { engine: "xtrabackup".into() });
+        }
+        let options = BackupOptions {
+            allow_primary: self.allow_primary,
+            upgrade_safe: self.upgrade_safe,
+            allow_incomplete: self.allow_incomplete,
+            concurrency: usize::from(self.concurrency),
+            compression: self.compression.compression()?,
+            manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
+            backup_time: self.backup_time.unwrap_or(outcome.start_time),
+        };
+        let storage = self.storage.open()?;
+        let done = builtin::backup(&tablet, &storage, &options, interrupt, monitor).await?;
+        done.fill(outcome);
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! `vitess-backup list`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use async_trait::async_trait;
+use clap::{Args, ValueEnum};
+
+use crate::backup::report::{Line, ListedBackup, Operation, Outcome};
+use crate::cli::arguments::{ReportFormat, RunArguments};
+use crate::cli::report;
+use crate::cli::run::EngineCommand;
+use crate::cli::storage::StorageArguments;
+use crate::engine::{EngineError, Interrupt, catalogue};
+use crate::progress::Monitor;
+use crate::topo::KeyspaceShard;
+
+/// List a shard's backups, oldest first
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    #[command(flatten)]
+    pub storage: StorageArguments,
+    /// How to write the list; with --report json each backup is a report line instead
+    #[arg(long, value_enum, default_value_t = OutputArgument::Table)]
+    pub output: OutputArgument,
+    /// <keyspace>/<shard>
+    #[arg(value_name = "KEYSPACE/SHARD")]
+    pub shard: KeyspaceShard,
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputArgument {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[async_trait(?Send)]
+impl EngineCommand for ListArguments {
+    fn run_arguments(&self) -> &RunArguments {
+        &self.run
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::List
+    }
+
+    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+        outcome.shard = Some(self.shard.to_string());
+        let storage = self.storage.open()?;
+        let listed = interrupt.race(catalogue::list(&storage, &self.shard, monitor)).await?;
+        outcome.size_bytes = Some(listed.iter().map(|backup| backup.size_bytes).sum());
+        if self.run.report == ReportFormat::Json {
+            for backup in listed {
+                report::print(&Line::Backup(Box::new(backup)));
+            }
+            return Ok(());
+        }
+        let text = match self.output {
+            OutputArgument::Table => table(&listed),
+            OutputArgument::Json => json(&listed)?,
+            OutputArgument::Yaml => yaml(&listed)?,
+        };
+        // A reader that went away (`| head`) is no failure of ours.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        Ok(())
+    }
+}
+
+fn json(listed: &[ListedBackup]) -> Result<String, EngineError> {
+    serde_json::to_string_pretty(listed).map(|text| text + "\n").map_err(|error| EngineError::internal(&error))
+}
+
+fn yaml(listed: &[ListedBackup]) -> Result<String, EngineError> {
+    serde_saphyr::to_string(&listed).map_err(|error| EngineError::internal(&error))
+}
+
+/// Columns padded to their widest cell; the position goes last because it may be long.
+fn table(listed: &[ListedBackup]) -> String {
+    let header = ["NAME", "STATE", "ENGINE", "TYPE", "TIME", "SIZE", "POSITION"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(header).chain(listed.iter().map(row)).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(backup: &ListedBackup) -> [String; 7] {
+    let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
+    [
+        backup.name.clone(),
+        if backup.complete { "complete" } else { "incomplete" }.to_owned(),
+        or_dash(backup.engine.as_deref()),
+        match (backup.complete, backup.incremental) {
+            (false, _) => "-",
+            (true, false) => "full",
+            (true, true) => "incremental",
+        }
+        .to_owned(),
+        backup.backup_time.map_or_else(|| "-".to_owned(), |time| time.to_string()),
+        report::bytes(backup.size_bytes),
+        or_dash(backup.position.as_deref()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(name: &str) -> ListedBackup {
+        ListedBackup {
+            name: name.into(),
+            complete: false,
+            problem: Some("it has no MANIFEST: it is incomplete or still being made".into()),
+            engine: None,
+            incremental: false,
+            tablet_alias: None,
+            backup_time: None,
+            finished_time: None,
+            position: None,
+            purged_position: None,
+            mysql_version: None,
+            size_bytes: 0,
+            objects: 0,
+            manifest: None,
+        }
+    }
+
+    #[test]
+    fn the_table_says_which_backups_are_complete() {
+        let complete = ListedBackup {
+            complete: true,
+            problem: None,
+            engine: Some("builtin".into()),
+            backup_time: Some("2024-01-02T03:04:05Z".parse().unwrap()),
+            position: Some("MySQL56/3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".into()),
+            size_bytes: 3 * 1024 * 1024 / 2,
+            ..backup("2024-01-02.030405.zone1-0000000101")
+        };
+        insta::assert_snapshot!(table(&[backup("9999-junk"), complete]), @r"
+        NAME                                STATE       ENGINE   TYPE  TIME                  SIZE     POSITION
+        9999-junk                           incomplete  -        -     -                     0 B      -
+        2024-01-02.030405.zone1-0000000101  complete    builtin  full  2024-01-02T03:04:05Z  1.5 MiB  MySQL56/3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5
+        ");
+    }
+}

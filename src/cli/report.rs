@@ -1,0 +1,206 @@
+//! Report lines on stdout, human lines on stderr, and the termination message.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backup::report::{Line, Outcome, ProgressLine};
+use crate::cli::arguments::ReportFormat;
+use crate::progress::{Monitor, Progress, Step};
+
+/// How often progress is told at most.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+/// Over how many intervals the rate is taken.
+const WINDOW: usize = 10;
+
+/// Writes one line to stdout. A reader that went away is no failure of the run.
+pub fn print(line: &Line) {
+    if let Ok(mut text) = serde_json::to_string(line) {
+        text.push('\n');
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+}
+
+/// Leaves the outcome where the kubelet looks for it. A path that cannot be written is worth a log line and no more: the
+/// outcome is on stdout too.
+pub fn leave_termination_message(path: &Path, outcome: &Outcome) {
+    if let Err(error) = std::fs::write(path, outcome.termination_message()) {
+        tracing::warn!("cannot write the outcome to {}: {error}", path.display());
+    }
+}
+
+/// Counts what the engine tells, and tells it on at most once an interval.
+pub struct Reporter {
+    format: ReportFormat,
+    bytes_done: AtomicU64,
+    bytes_total: AtomicU64,
+    stored_bytes: AtomicU64,
+    files_done: AtomicU64,
+    files_total: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    step: Step,
+    told: Option<Progress>,
+    /// When, and how many bytes were done then; oldest first.
+    samples: Vec<(Instant, u64)>,
+}
+
+impl Reporter {
+    pub fn new(format: ReportFormat) -> Self {
+        Self {
+            format,
+            bytes_done: AtomicU64::new(0),
+            bytes_total: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            files_done: AtomicU64::new(0),
+            files_total: AtomicU64::new(0),
+            state: Mutex::new(State { step: Step::Checking, told: None, samples: Vec::new() }),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            bytes_done: self.bytes_done.load(Ordering::Relaxed),
+            bytes_total: self.bytes_total.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+            files_done: self.files_done.load(Ordering::Relaxed),
+            files_total: self.files_total.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells the progress if it changed since it was last told. Called once an interval.
+    pub fn tick(&self, now: Instant, time: jiff::Timestamp) {
+        let progress = self.progress();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.samples.len() > WINDOW {
+            state.samples.remove(0);
+        }
+        state.samples.push((now, progress.bytes_done));
+        if state.told.as_ref() == Some(&progress) || progress == Progress::default() {
+            return;
+        }
+        let line = ProgressLine {
+            time,
+            step: state.step,
+            bytes_per_second: rate(&state.samples),
+            eta_seconds: eta(&progress, rate(&state.samples)),
+            progress: progress.clone(),
+        };
+        state.told = Some(progress);
+        drop(state);
+        self.tell(&Line::Progress(line));
+    }
+
+    fn tell(&self, line: &Line) {
+        if self.format == ReportFormat::Json {
+            return print(line);
+        }
+        match line {
+            Line::Step { step, .. } => tracing::info!("{step:?}"),
+            Line::Note { text, .. } => tracing::info!("{text}"),
+            Line::Progress(line) => {
+                let ProgressLine { progress, bytes_per_second, eta_seconds, .. } = line;
+                let eta = eta_seconds.map_or_else(String::new, |seconds| format!(", {seconds} s to go"));
+                tracing::info!(
+                    "{} of {}, {} of {} files, {}/s{eta}",
+                    bytes(progress.bytes_done),
+                    bytes(progress.bytes_total),
+                    progress.files_done,
+                    progress.files_total,
+                    bytes(*bytes_per_second)
+                );
+            }
+            Line::Backup(_) | Line::Outcome(_) => {}
+        }
+    }
+
+    /// The last word. With `--report none` the caller tells a person instead.
+    pub fn outcome(&self, outcome: &Outcome) {
+        self.tick(Instant::now(), outcome.finished_time);
+        self.tell(&Line::Outcome(Box::new(outcome.clone())));
+    }
+}
+
+/// Bytes a second over the samples.
+fn rate(samples: &[(Instant, u64)]) -> u64 {
+    let (Some((from, first)), Some((to, last))) = (samples.first(), samples.last()) else { return 0 };
+    let milliseconds = to.duration_since(*from).as_millis();
+    let bytes = u128::from(last.saturating_sub(*first));
+    (bytes * 1000).checked_div(milliseconds).map_or(0, |rate| u64::try_from(rate).unwrap_or(u64::MAX))
+}
+
+fn eta(progress: &Progress, rate: u64) -> Option<u64> {
+    if progress.bytes_total == 0 || rate == 0 {
+        return None;
+    }
+    Some(progress.bytes_total.saturating_sub(progress.bytes_done).div_ceil(rate))
+}
+
+/// `1.5 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut unit = 0;
+    let mut scale: u64 = 1;
+    while unit + 1 < UNITS.len() && count / scale >= 1024 {
+        scale *= 1024;
+        unit += 1;
+    }
+    if unit == 0 {
+        return format!("{count} B");
+    }
+    let tenths = u128::from(count) * 10 / u128::from(scale);
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+impl Monitor for Reporter {
+    fn step(&self, step: Step) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).step = step;
+        self.tell(&Line::Step { time: jiff::Timestamp::now(), step });
+    }
+
+    fn totals(&self, bytes: u64, files: u64) {
+        self.bytes_total.store(bytes, Ordering::Relaxed);
+        self.files_total.store(files, Ordering::Relaxed);
+    }
+
+    fn advanced(&self, bytes: u64, stored: u64) {
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(stored, Ordering::Relaxed);
+    }
+
+    fn file_done(&self) {
+        self.files_done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note(&self, text: &str) {
+        self.tell(&Line::Note { time: jiff::Timestamp::now(), text: text.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_for_people() {
+        let written: Vec<String> = [0, 1023, 1024, 1536, 10 * 1024 * 1024, u64::MAX].map(bytes).into();
+        assert_eq!(written, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "16383.9 PiB"]);
+    }
+
+    #[test]
+    fn the_rate_is_taken_over_the_window_and_the_estimate_from_it() {
+        let start = Instant::now();
+        let samples = [(start, 100), (start + Duration::from_secs(1), 150), (start + Duration::from_secs(4), 500)];
+        assert_eq!(rate(&samples), 100);
+        let progress = Progress { bytes_done: 500, bytes_total: 1050, ..Progress::default() };
+        assert_eq!(eta(&progress, 100), Some(6));
+        assert_eq!(eta(&progress, 0), None);
+        assert_eq!(eta(&Progress::default(), 100), None);
+        assert_eq!(rate(&samples[..1]), 0);
+    }
+}

@@ -1,0 +1,170 @@
+//! What every engine subcommand has in common: logging, signals, the deadline, the outcome, the exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::backup::failure::{Failure, Reason};
+use crate::backup::report::{Operation, Outcome, Verdict};
+use crate::cli::arguments::{ReportFormat, RunArguments};
+use crate::cli::report::{self, INTERVAL, Reporter};
+use crate::engine::{Cause, EngineError, Interrupt};
+use crate::progress::Monitor;
+
+/// An engine subcommand, ready to run. Its future stays on the thread that runs it: what is heavy goes to tokio's pool for
+/// blocking work.
+#[async_trait(?Send)]
+pub trait EngineCommand {
+    fn run_arguments(&self) -> &RunArguments;
+
+    fn operation(&self) -> Operation;
+
+    /// Does the work and fills in what the outcome shall say. The verdict is `Succeeded` unless it sets another; an error
+    /// makes it `Failed`.
+    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError>;
+}
+
+/// Runs a subcommand to its outcome and gives the process's exit code.
+pub fn engine(command: impl EngineCommand) -> ExitCode {
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start the async runtime: {error}");
+            return ExitCode::from(Reason::Internal.exit_code());
+        }
+    };
+    let outcome = runtime.block_on(to_outcome(&command));
+    // Blocking file reads that were abandoned must not keep the process.
+    runtime.shutdown_background();
+    outcome.failure.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.reason.exit_code()))
+}
+
+/// Logs go to stderr; stdout belongs to results and report lines.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VITESS_BACKUP_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}
+
+async fn to_outcome(command: &impl EngineCommand) -> Outcome {
+    let arguments = command.run_arguments();
+    let reporter = Arc::new(Reporter::new(arguments.report));
+    let interrupt = Interrupt::new();
+    let watch = tokio::spawn(watch(interrupt.clone(), arguments.clone()));
+    let ticker = tokio::spawn(tick(Arc::clone(&reporter)));
+
+    let mut outcome = blank(command.operation());
+    let run = command.execute(&mut outcome, &interrupt, reporter.as_ref());
+    // The engine puts the tablet back when a step of it panics; what arrives here is only for the report.
+    let result = std::panic::AssertUnwindSafe(run).catch_unwind().await;
+    outcome.finished_time = jiff::Timestamp::now();
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => fail(&mut outcome, error.failure()),
+        Err(_) => fail(&mut outcome, EngineError::Panicked.failure()),
+    }
+    ticker.abort();
+    watch.abort();
+    tell(arguments, &reporter, &outcome);
+    outcome
+}
+
+fn fail(outcome: &mut Outcome, failure: Failure) {
+    outcome.verdict = Verdict::Failed;
+    outcome.failure = Some(failure);
+}
+
+fn tell(arguments: &RunArguments, reporter: &Reporter, outcome: &Outcome) {
+    reporter.outcome(outcome);
+    if let Some(path) = &arguments.termination_log {
+        report::leave_termination_message(path, outcome);
+    }
+    if arguments.report == ReportFormat::Json {
+        return;
+    }
+    for warning in &outcome.warnings {
+        tracing::warn!("{warning}");
+    }
+    match &outcome.failure {
+        Some(failure) => tracing::error!("{:?}: {}. {}", failure.reason, failure.message, failure.remedy),
+        None => tracing::info!("{}", summary(outcome)),
+    }
+}
+
+/// One line for a person at a terminal.
+fn summary(outcome: &Outcome) -> String {
+    let seconds = outcome.finished_time.duration_since(outcome.start_time).as_secs_f64();
+    let what = match outcome.verdict {
+        Verdict::StartedEmpty => "no backup exists: nothing was touched, the tablet starts empty".to_owned(),
+        Verdict::NoBackup => "no backup exists".to_owned(),
+        Verdict::Succeeded | Verdict::Failed => format!("{:?} {:?}", outcome.operation, outcome.verdict).to_lowercase(),
+    };
+    let name = outcome.backup_name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+    let size = outcome.size_bytes.map_or_else(String::new, |size| format!(", {} stored", report::bytes(size)));
+    format!("{what}{name}{size}, {seconds:.1} s")
+}
+
+fn blank(operation: Operation) -> Outcome {
+    let now = jiff::Timestamp::now();
+    Outcome {
+        operation,
+        verdict: Verdict::Succeeded,
+        start_time: now,
+        finished_time: now,
+        shard: None,
+        tablet_alias: None,
+        backup_name: None,
+        engine: None,
+        position: None,
+        purged_position: None,
+        size_bytes: None,
+        data_bytes: None,
+        files: None,
+        downtime_seconds: None,
+        replication: None,
+        manifest: None,
+        warnings: Vec::new(),
+        failure: None,
+    }
+}
+
+/// Turns SIGTERM, SIGINT and the deadline into an interruption of the run.
+async fn watch(interrupt: Interrupt, arguments: RunArguments) {
+    let deadline = async {
+        if arguments.deadline.0.is_zero() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(arguments.deadline.0).await;
+    };
+    let (Ok(mut terminate), Ok(mut interactive)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::warn!("cannot listen for signals");
+        deadline.await;
+        return interrupt.raise(Cause::Deadline(arguments.deadline.0));
+    };
+    tokio::select! {
+        () = deadline => interrupt.raise(Cause::Deadline(arguments.deadline.0)),
+        _ = terminate.recv() => interrupt.raise(Cause::Signal("SIGTERM")),
+        _ = interactive.recv() => interrupt.raise(Cause::Signal("SIGINT")),
+    }
+    // From here on the tablet is being put back; a second signal must not cut that short, so both stay caught.
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => tracing::warn!("still putting the tablet back"),
+            _ = interactive.recv() => tracing::warn!("still putting the tablet back"),
+        }
+    }
+}
+
+async fn tick(reporter: Arc<Reporter>) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        reporter.tick(Instant::now(), jiff::Timestamp::now());
+    }
+}

@@ -1,0 +1,361 @@
+//! A full backup of one tablet.
+//!
+//! Source of the sequence: Vitess `builtinbackupengine.go` (`executeFullBackup`), and what it lacks: the tablet is put back
+//! whatever happens, also when mysqld did not stop in time; it is put back before the MANIFEST is written; everything
+//! stored is read back; and a run that fails leaves nothing behind.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use crate::backup::manifest::{self, Builtin, Manifest, Method};
+use crate::backup::name::BackupName;
+use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
+use crate::codec::Compression;
+use crate::engine::builtin::check::{self, Checked};
+use crate::engine::builtin::copy::{self, Parallel, Stored};
+use crate::engine::builtin::files::{self, Roots, Selection};
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
+use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup};
+use crate::engine::tablet::Server;
+use crate::engine::{EngineError, Interrupt, Tablet, recover, replication};
+use crate::progress::{Monitor, Step};
+use crate::replication::{GtidSet, Position};
+use crate::storage::{BackupHandle, BackupStorage};
+use crate::topo::KeyspaceShard;
+
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    pub allow_primary: bool,
+    /// Shut mysqld down with innodb_fast_shutdown=0.
+    pub upgrade_safe: bool,
+    /// Go on although some files cannot be carried.
+    pub allow_incomplete: bool,
+    /// Files that are copied at a time.
+    pub concurrency: usize,
+    pub compression: Compression,
+    /// For the MANIFEST's ExternalDecompressor.
+    pub manifest_external_decompressor: Option<String>,
+    /// The time in the name, to the second.
+    pub backup_time: jiff::Timestamp,
+}
+
+/// A backup that was made, read back and found whole.
+#[derive(Clone, Debug)]
+pub struct BackupDone {
+    pub name: String,
+    pub manifest: Manifest,
+    /// Bytes as stored, MANIFEST included.
+    pub stored_bytes: u64,
+    /// Bytes of the files before compression.
+    pub data_bytes: u64,
+    pub files: u64,
+    pub downtime: Duration,
+    pub replication: ReplicationOutcome,
+    pub warnings: Vec<String>,
+}
+
+impl BackupDone {
+    /// Writes it into the outcome.
+    pub fn fill(self, outcome: &mut Outcome) {
+        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
+        outcome.backup_name = Some(name);
+        outcome.engine = Some(manifest.engine().to_owned());
+        outcome.position = Some(manifest.position.clone());
+        outcome.purged_position = Some(manifest.purged_position.clone());
+        outcome.manifest = Some(manifest.summary());
+        outcome.size_bytes = Some(stored_bytes);
+        outcome.data_bytes = Some(data_bytes);
+        outcome.files = Some(files);
+        outcome.downtime_seconds = Some(downtime.as_secs_f64());
+        outcome.replication = Some(replication);
+        outcome.warnings.extend(warnings);
+    }
+}
+
+/// Backs the tablet up.
+///
+/// # Errors
+/// Any; then the tablet is as it was and nothing is left in storage, unless the error is `NotPutBack`: that one says what
+/// is left to do, and keeps the journal for `recover`.
+pub async fn backup(
+    tablet: &Tablet,
+    storage: &BackupStorage,
+    options: &BackupOptions,
+    interrupt: &Interrupt,
+    monitor: &dyn Monitor,
+) -> Result<BackupDone, EngineError> {
+    let shard = tablet.shard()?;
+    let name = BackupName::new(options.backup_time, tablet.alias()?.clone()).to_string();
+    if tablet.is_at_rest() {
+        return Err(EngineError::invalid(
+            "a backup needs mysqld once, to tell the position: use --mysqld own for files at rest",
+        ));
+    }
+    let journal = Journal::hold(&tablet.directory)?;
+    recover::finish_earlier_backup(&journal, tablet, Some(storage), monitor).await?;
+    monitor.step(Step::Checking);
+    let server = tablet.server().await?;
+    let checked = interrupt.race(check::check(tablet, &server, options, monitor)).await?;
+    interrupt.race(store::make_way(storage, shard, &name, monitor)).await?;
+
+    let entry = Entry {
+        before: Some(checked.before.clone()),
+        backup: Some(NamedBackup { shard: shard.clone(), name: name.clone() }),
+        ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::StoppingReplication)
+    };
+    journal.write(&entry)?;
+    let handle = match interrupt.race(async { Ok(storage.begin_backup(shard, &name).await?) }).await {
+        Ok(handle) => handle,
+        Err(error) => {
+            journal.remove()?;
+            return Err(error);
+        }
+    };
+    let run = Run { server, checked, options, handle, shard, journal, entry, interrupt, monitor, went_down: None };
+    run.to_the_end(tablet).await
+}
+
+/// A run that has begun to disturb.
+struct Run<'a> {
+    server: Server,
+    checked: Checked,
+    options: &'a BackupOptions,
+    handle: BackupHandle,
+    shard: &'a KeyspaceShard,
+    journal: Journal,
+    entry: Entry,
+    interrupt: &'a Interrupt,
+    monitor: &'a dyn Monitor,
+    /// When mysqld began to go down.
+    went_down: Option<Instant>,
+}
+
+/// What was copied while mysqld was down.
+struct Copied {
+    /// gtid_executed before mysqld was stopped.
+    noted: GtidSet,
+    purged: GtidSet,
+    selection: Selection,
+    stored: Vec<Stored>,
+}
+
+/// How the tablet stands after it was put back; mysqld runs.
+struct PutBack {
+    downtime: Duration,
+    /// Where the copied data stands; an error when nobody can say any more.
+    position: Result<GtidSet, EngineError>,
+    replication: Result<ReplicationOutcome, EngineError>,
+}
+
+impl Run<'_> {
+    async fn to_the_end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
+        let interrupt = self.interrupt;
+        let copied = AssertUnwindSafe(interrupt.race(self.copy())).catch_unwind().await;
+        let copied = copied.unwrap_or(Err(EngineError::Panicked));
+        // First the tablet, whatever happened.
+        let put_back = self.put_back(copied.as_ref().ok().map(|copied| &copied.noted)).await;
+        match (copied, put_back) {
+            (Ok(copied), Ok(put_back)) => self.finish(tablet, copied, put_back).await,
+            (Err(error), Ok(PutBack { replication: Ok(_), .. })) => Err(self.give_up(error).await),
+            (Err(error), Err(cause) | Ok(PutBack { replication: Err(cause), .. })) => {
+                let run = format!("the backup had failed before: {error}");
+                Err(self.not_put_back(cause, run).await)
+            }
+            (Ok(_), Err(cause)) => {
+                let run = "the backup was given up, because no mysqld could be seen to start on its data".to_owned();
+                Err(self.not_put_back(cause, run).await)
+            }
+        }
+    }
+
+    fn at(&mut self, step: JournalStep) -> Result<(), EngineError> {
+        self.entry.step = step;
+        self.journal.write(&self.entry)
+    }
+
+    async fn copy(&mut self) -> Result<Copied, EngineError> {
+        let mysql = &self.server.mysql;
+        self.monitor.step(Step::StoppingReplication);
+        let noted = position::hold_still(mysql, &self.checked.before).await?;
+        let purged = mysql.gtid_purged().await?;
+        if self.options.upgrade_safe {
+            mysql.set_innodb_fast_shutdown(0).await?;
+        }
+        self.monitor.step(Step::StoppingMysqld);
+        self.at(JournalStep::StoppingMysqld)?;
+        self.went_down = Some(Instant::now());
+        self.server.control.shutdown(self.server.shutdown_timeout).await?;
+
+        self.monitor.step(Step::CopyingFiles);
+        self.at(JournalStep::CopyingFiles)?;
+        let selection = self.select().await?;
+        self.monitor.totals(selection.bytes(), selection.files.len() as u64);
+        let blocks = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        let parallel = Parallel { files: self.options.concurrency, blocks };
+        let stored =
+            copy::upload(&self.handle, &selection.files, &self.options.compression, parallel, self.monitor).await?;
+        Ok(Copied { noted, purged, selection, stored })
+    }
+
+    async fn select(&self) -> Result<Selection, EngineError> {
+        let layout = self.server.layout.clone();
+        let selection = tokio::task::spawn_blocking(move || files::select(Roots::of(&layout)));
+        let selection = selection.await.map_err(|error| EngineError::internal(&error))??;
+        check::allow(&selection.not_carried, self.options.allow_incomplete)?;
+        Ok(selection)
+    }
+
+    /// Starts mysqld and puts everything back. Not interruptible.
+    ///
+    /// # Errors
+    /// When mysqld does not start.
+    async fn put_back(&mut self, noted: Option<&GtidSet>) -> Result<PutBack, EngineError> {
+        self.at(JournalStep::PuttingBack)?;
+        self.monitor.step(Step::StartingMysqld);
+        replication::start_stubbornly(&self.server, self.monitor).await?;
+        let downtime = self.went_down.map_or(Duration::ZERO, |since| since.elapsed());
+        let position = match noted {
+            Some(noted) => position::of_the_data(&self.server.mysql, noted, &self.checked).await,
+            None => Ok(GtidSet::new()),
+        };
+        let replication = self.put_back_settings().await;
+        if replication.is_ok() {
+            self.at(JournalStep::PutBack)?;
+        }
+        Ok(PutBack { downtime, position, replication })
+    }
+
+    async fn put_back_settings(&self) -> Result<ReplicationOutcome, EngineError> {
+        if self.options.upgrade_safe {
+            self.server.mysql.set_innodb_fast_shutdown(self.checked.fast_shutdown).await?;
+        }
+        self.monitor.step(Step::RestartingReplication);
+        replication::put_back(&self.server, &self.checked.before, self.monitor).await
+    }
+
+    /// The tablet is as it was; what was stored goes, and the journal with it.
+    async fn give_up(&self, error: EngineError) -> EngineError {
+        if store::discard(&self.handle, self.monitor).await
+            && let Err(journal) = self.journal.remove()
+        {
+            self.monitor.note(&format!("the journal stays: {journal}"));
+        }
+        error
+    }
+
+    /// What was stored goes; the journal stays for `recover`.
+    async fn not_put_back(&self, cause: EngineError, run: String) -> EngineError {
+        store::discard(&self.handle, self.monitor).await;
+        EngineError::NotPutBack { cause: Box::new(cause), run }
+    }
+
+    async fn finish(self, tablet: &Tablet, copied: Copied, put_back: PutBack) -> Result<BackupDone, EngineError> {
+        let interrupt = self.interrupt;
+        let PutBack { downtime, position, replication } = put_back;
+        let (replication, trouble) = match replication {
+            Ok(outcome) => (outcome, None),
+            Err(cause) => (ReplicationOutcome::NotRestarted, Some(cause)),
+        };
+        let ended = AssertUnwindSafe(interrupt.race(async {
+            let mut warnings = self.checked.warnings.clone();
+            let replication = self.caught_up(replication, &mut warnings).await?;
+            let manifest = self.manifest(tablet, &copied, position?)?;
+            let stored_bytes = self.seal(&manifest, &copied.stored).await?;
+            let name = self.handle.name().to_owned();
+            let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
+            Ok(BackupDone { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings })
+        }));
+        let ended = ended.catch_unwind().await.unwrap_or(Err(EngineError::Panicked));
+        match (ended, trouble) {
+            (Ok(done), None) => {
+                self.journal.remove()?;
+                Ok(done)
+            }
+            // The backup is good whatever became of the tablet; it may be all that is left of it.
+            (Ok(done), Some(cause)) => {
+                let run = format!("backup {} itself is complete", done.name);
+                Err(EngineError::NotPutBack { cause: Box::new(cause), run })
+            }
+            (Err(error), None) => Err(self.give_up(error).await),
+            (Err(error), Some(cause)) => {
+                let run = format!("the backup failed too: {error}");
+                Err(self.not_put_back(cause, run).await)
+            }
+        }
+    }
+
+    /// Waits for a replica; that it does not catch up is worth a warning and no more, for the backup does not depend on it.
+    async fn caught_up(
+        &self,
+        replication: ReplicationOutcome,
+        warnings: &mut Vec<String>,
+    ) -> Result<ReplicationOutcome, EngineError> {
+        if replication != ReplicationOutcome::Running {
+            return Ok(replication);
+        }
+        match replication::wait_caught_up(&self.server, self.monitor).await {
+            Ok(ReplicationOutcome::Running) => {
+                warnings.push(replication::not_caught_up(self.server.catch_up_timeout));
+                Ok(ReplicationOutcome::Running)
+            }
+            Ok(outcome) => Ok(outcome),
+            Err(error @ EngineError::ReplicationNotRestarted { .. }) => {
+                warnings.push(error.to_string());
+                Ok(ReplicationOutcome::NotRestarted)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn manifest(&self, tablet: &Tablet, copied: &Copied, position: GtidSet) -> Result<Manifest, EngineError> {
+        let compression = &self.options.compression;
+        let mut unknown = serde_json::Map::new();
+        unknown.insert(DATA_BYTES.to_owned(), copied.selection.bytes().into());
+        if !copied.selection.empty_directories.is_empty() {
+            unknown.insert(EMPTY_DIRECTORIES.to_owned(), copied.selection.empty_directories.clone().into());
+        }
+        Ok(Manifest {
+            backup_name: self.handle.name().to_owned(),
+            backup_method: METHOD.to_owned(),
+            position: Position::from(position).to_string(),
+            purged_position: Position::from(copied.purged.clone()).to_string(),
+            from_position: String::new(),
+            from_backup: String::new(),
+            incremental: false,
+            backup_time: Manifest::time_text(self.options.backup_time),
+            finished_time: Manifest::time_text(jiff::Timestamp::now()),
+            server_uuid: self.checked.server_uuid.to_string(),
+            tablet_alias: tablet.alias()?.to_string(),
+            hostname: hostname(),
+            keyspace: self.shard.keyspace().to_owned(),
+            shard: self.shard.shard().to_owned(),
+            mysql_version: self.checked.version.text().to_owned(),
+            upgrade_safe: self.options.upgrade_safe,
+            incremental_details: None,
+            method: Method::Builtin(Builtin {
+                compression_engine: compression.codec().engine_name().to_owned(),
+                file_entries: copied.stored.iter().map(|stored| stored.entry.clone()).collect(),
+                skip_compress: compression.skip_compress(),
+                external_decompressor: self.options.manifest_external_decompressor.clone().unwrap_or_default(),
+            }),
+            unknown,
+        })
+    }
+
+    /// The MANIFEST goes last, when all else is durable; then everything is looked at again. Gives all bytes stored.
+    async fn seal(&self, manifest: &Manifest, stored: &[Stored]) -> Result<u64, EngineError> {
+        self.monitor.step(Step::WritingManifest);
+        let text = manifest.encode();
+        self.handle.put(manifest::OBJECT, text.clone().into()).await?;
+        self.monitor.step(Step::Verifying);
+        store::check_stored(&self.handle, &text, stored).await
+    }
+}
+
+/// As Vitess's `Hostname`, "" when unknown.
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}

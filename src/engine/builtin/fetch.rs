@@ -1,0 +1,168 @@
+//! Objects out of storage: several at a time, each hashed, decompressed and written in one stream.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+
+use crate::codec::{self, CodecError, Decompression, Tally};
+use crate::engine::EngineError;
+use crate::engine::builtin::target::TargetFile;
+use crate::mysqld::Owner;
+use crate::progress::Monitor;
+use crate::storage::{BackupHandle, StorageError};
+
+/// What a download did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Bytes written to files.
+    pub written: u64,
+}
+
+/// Writes every file, durable when it returns: its bytes, and its name in its directory.
+///
+/// # Errors
+/// The first failure. Nothing is removed.
+pub async fn download(
+    handle: &BackupHandle,
+    files: &[TargetFile],
+    decompression: &Decompression,
+    at_a_time: usize,
+    owner: Option<Owner>,
+    monitor: &dyn Monitor,
+) -> Result<Fetched, EngineError> {
+    for directory in parents(files) {
+        make_directory(&directory, owner)?;
+    }
+    let mut order: Vec<&TargetFile> = files.iter().collect();
+    order.sort_by_key(|file| std::cmp::Reverse(file.stored));
+    let written: Vec<u64> = futures::stream::iter(order)
+        .map(|file| async move {
+            let written = download_one(handle, file, decompression, owner, monitor).await?;
+            monitor.file_done();
+            Ok::<_, EngineError>(written)
+        })
+        .buffer_unordered(at_a_time.max(1))
+        .try_collect()
+        .await?;
+    for directory in parents(files) {
+        crate::engine::journal::sync_directory(&directory)
+            .map_err(|source| EngineError::unwritable(directory, source))?;
+    }
+    Ok(Fetched { written: written.iter().sum() })
+}
+
+async fn download_one(
+    handle: &BackupHandle,
+    file: &TargetFile,
+    decompression: &Decompression,
+    owner: Option<Owner>,
+    monitor: &dyn Monitor,
+) -> Result<u64, EngineError> {
+    let (_, body) = handle.get_stream(&file.object).await?;
+    let read = Tally::new();
+    let stored = read.over(body).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
+    let plain = codec::decompress(decompression, stored);
+    let plain = plain.inspect_ok(|bytes| monitor.advanced(bytes.len() as u64, 0)).boxed();
+    let written = match write(&file.path, plain, owner).await {
+        Ok(written) => written,
+        Err(WriteError::File(source)) => return Err(EngineError::unwritable(&file.path, source)),
+        Err(WriteError::Body(error)) => return Err(body_failed(handle, file, error)),
+    };
+    file.check_hash(handle.name(), &read.hex())?;
+    Ok(written)
+}
+
+/// A body that failed: storage's fault, or the bytes'.
+pub fn body_failed(handle: &BackupHandle, file: &TargetFile, error: CodecError) -> EngineError {
+    let decompression = |cause: String| EngineError::Decompression {
+        backup: handle.name().to_owned(),
+        object: file.object.clone(),
+        file: file.name.clone(),
+        cause,
+    };
+    match error {
+        CodecError::Stored { source } => match source.downcast::<StorageError>() {
+            Ok(error) => EngineError::Storage(*error),
+            Err(other) => decompression(other.to_string()),
+        },
+        other => decompression(other.to_string()),
+    }
+}
+
+/// The directories that the files are in, each once.
+fn parents(files: &[TargetFile]) -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> = files.iter().filter_map(|file| Some(file.path.parent()?.to_owned())).collect();
+    directories.sort_unstable();
+    directories.dedup();
+    directories
+}
+
+/// Makes a directory and what is missing above it, as Vitess does: mode 0770 before umask.
+pub fn make_directory(path: &Path, owner: Option<Owner>) -> Result<(), EngineError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    let failed = |source| EngineError::unwritable(path, source);
+    fs::DirBuilder::new().recursive(true).mode(0o770).create(path).map_err(failed)?;
+    if let Some(owner) = owner {
+        for made in missing {
+            chown(made, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+enum WriteError {
+    File(io::Error),
+    Body(CodecError),
+}
+
+/// Writes a stream to a new file on a thread for blocking work, and fsyncs it. Gives the bytes written.
+async fn write(
+    path: &Path,
+    mut body: BoxStream<'_, Result<Bytes, CodecError>>,
+    owner: Option<Owner>,
+) -> Result<u64, WriteError> {
+    let (to, from) = mpsc::channel(2);
+    let path = path.to_owned();
+    let writer = tokio::task::spawn_blocking(move || write_blocks(&path, from, owner));
+    let mut failed = None;
+    while let Some(bytes) = body.next().await {
+        match bytes {
+            // A writer that is gone has an error to tell.
+            Ok(bytes) => {
+                if to.send(bytes).await.is_err() {
+                    break;
+                }
+            }
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    drop(to);
+    let written = writer.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+    match failed {
+        Some(error) => Err(WriteError::Body(error)),
+        None => written.map_err(WriteError::File),
+    }
+}
+
+fn write_blocks(path: &Path, mut from: mpsc::Receiver<Bytes>, owner: Option<Owner>) -> io::Result<u64> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o660).open(path)?;
+    if let Some(owner) = owner {
+        fchown(&file, Some(owner.uid), Some(owner.gid))?;
+    }
+    let mut written = 0;
+    while let Some(bytes) = from.blocking_recv() {
+        file.write_all(&bytes)?;
+        written += bytes.len() as u64;
+    }
+    file.sync_all()?;
+    Ok(written)
+}

@@ -1,0 +1,424 @@
+//! A restore onto one tablet.
+//!
+//! Source of the sequence: Vitess `mysqlctl.Restore`, `BuiltinBackupEngine.ExecuteRestore` and `restore.go` of the tablet
+//! manager; and what they lack: everything that can be known is checked before the old data goes, and what was written is
+//! fsynced before it counts.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backup::choose::{Facts, Wanted};
+use crate::backup::manifest::Manifest;
+use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
+use crate::codec::Decompression;
+use crate::engine::builtin::clearing::Clearing;
+use crate::engine::builtin::rejoin::{self, Sources};
+use crate::engine::builtin::scene::{self, Look, Scene};
+use crate::engine::builtin::target::{self, Target};
+use crate::engine::builtin::{fetch, space, vtctld::Vtctld};
+use crate::engine::catalogue::{self, Chosen};
+use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
+use crate::engine::tablet::Server;
+use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication};
+use crate::mysqld::{ServerVersion, check_compatible};
+use crate::progress::{Monitor, Step};
+use crate::storage::BackupStorage;
+use crate::topo::KeyspaceShard;
+
+/// Vitess's file in the tablet's directory that says that its data is not whole.
+pub const MARKER: &str = "restore_in_progress";
+
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    pub wanted: Wanted,
+    pub existing_data: ExistingData,
+    /// Raw BackupMethods; empty: any.
+    pub allowed_engines: Vec<String>,
+    /// Files that are copied at a time.
+    pub concurrency: usize,
+    pub allow_primary: bool,
+    pub vtctld: Option<Vtctld>,
+    pub external_decompressor: Option<String>,
+    /// Run the command that the MANIFEST names.
+    pub external_decompressor_use_manifest: bool,
+    /// How long to wait for a mysqlctld that does not answer.
+    pub mysqlctld_timeout: Duration,
+}
+
+/// What to do when the tablet has data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingData {
+    Refuse,
+    Replace,
+}
+
+pub enum RestoreEnd {
+    Restored(Box<RestoreDone>),
+    /// There is no backup at all; nothing was touched.
+    NoBackup,
+}
+
+/// A restored tablet.
+#[derive(Clone, Debug)]
+pub struct RestoreDone {
+    pub name: String,
+    pub manifest: Manifest,
+    /// Bytes as stored, of the files.
+    pub stored_bytes: u64,
+    /// Bytes written.
+    pub data_bytes: u64,
+    pub files: u64,
+    pub downtime: Duration,
+    pub replication: ReplicationOutcome,
+    pub warnings: Vec<String>,
+}
+
+impl RestoreDone {
+    /// Writes it into the outcome.
+    pub fn fill(self, outcome: &mut Outcome) {
+        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
+        outcome.backup_name = Some(name);
+        outcome.engine = Some(manifest.engine().to_owned());
+        outcome.position = Some(manifest.position.clone());
+        outcome.purged_position = Some(manifest.purged_position.clone());
+        outcome.manifest = Some(manifest.summary());
+        outcome.size_bytes = Some(stored_bytes);
+        outcome.data_bytes = Some(data_bytes);
+        outcome.files = Some(files);
+        outcome.downtime_seconds = Some(downtime.as_secs_f64());
+        outcome.replication = Some(replication);
+        outcome.warnings.extend(warnings);
+    }
+}
+
+/// Restores a backup onto the tablet.
+///
+/// # Errors
+/// Any. Before the old data went, the tablet is as it was; after that the error is `RestoreCutShort`, Vitess's marker and
+/// the journal stay, and the restore is to be run again.
+pub async fn restore(
+    tablet: &Tablet,
+    storage: &BackupStorage,
+    options: &RestoreOptions,
+    interrupt: &Interrupt,
+    monitor: &dyn Monitor,
+) -> Result<RestoreEnd, EngineError> {
+    let shard = tablet.shard()?;
+    if tablet.is_at_rest() && !tablet.directory.exists() {
+        // A new volume: nothing is made there before a backup is found.
+        monitor.step(Step::ChoosingBackup);
+        if interrupt.race(choose(storage, shard, options, None)).await?.is_none() {
+            return Ok(RestoreEnd::NoBackup);
+        }
+        fetch::make_directory(&tablet.directory, None)?;
+    }
+    let journal = Journal::hold(&tablet.directory)?;
+    let earlier = recover::before_restore(&journal, tablet, storage, monitor).await?;
+    monitor.step(Step::Checking);
+    let marker_before = tablet.directory.join(MARKER).exists();
+    let attempt = Attempt { tablet, storage, options, interrupt, monitor, shard, journal: &journal, marker_before };
+    let Some(scene) = attempt.scene().await? else { return Ok(RestoreEnd::NoBackup) };
+    let prepared = match interrupt.race(attempt.prepare(&scene)).await {
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => {
+            attempt.withdraw(earlier.as_ref())?;
+            return Ok(RestoreEnd::NoBackup);
+        }
+        Err(error) => {
+            attempt.withdraw(earlier.as_ref())?;
+            return Err(error);
+        }
+    };
+    attempt.carry_out(*scene, prepared, earlier).await.map(|done| RestoreEnd::Restored(Box::new(done)))
+}
+
+/// Chooses a backup; `server` is the version that it must fit, when known.
+async fn choose(
+    storage: &BackupStorage,
+    shard: &KeyspaceShard,
+    options: &RestoreOptions,
+    server: Option<&str>,
+) -> Result<Option<Chosen>, EngineError> {
+    let rule = |facts: &Facts| match server {
+        Some(server) => check_compatible(&facts.mysql_version, server, facts.upgrade_safe).map_err(|why| why.to_string()),
+        None => Ok(()),
+    };
+    catalogue::choose(storage, shard, &options.wanted, &options.allowed_engines, &rule).await
+}
+
+struct Attempt<'a> {
+    tablet: &'a Tablet,
+    storage: &'a BackupStorage,
+    options: &'a RestoreOptions,
+    interrupt: &'a Interrupt,
+    monitor: &'a dyn Monitor,
+    shard: &'a KeyspaceShard,
+    journal: &'a Journal,
+    /// Vitess's marker was there already: an earlier restore was cut short, and the data counts as none.
+    marker_before: bool,
+}
+
+/// What was checked.
+struct Prepared {
+    chosen: Chosen,
+    target: Target,
+    decompression: Decompression,
+    version: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl Attempt<'_> {
+    /// Looks at the tablet. `None`: there is no backup, so that nothing more needs to be known.
+    async fn scene(&self) -> Result<Option<Box<Scene>>, EngineError> {
+        let data = match self.interrupt.race(scene::look(self.tablet, self.shard, self.monitor)).await? {
+            Look::Found(scene) => {
+                self.allow_replacing(scene.data.as_deref())?;
+                return Ok(Some(scene));
+            }
+            Look::Unreachable { data } => data,
+        };
+        self.allow_replacing(data.as_deref())?;
+        let MysqldAccess::Mysqlctld { socket } = &self.tablet.mysqld else {
+            return Err(EngineError::Internal("only mysqlctld can be unreachable".to_owned()));
+        };
+        self.monitor.step(Step::ChoosingBackup);
+        if self.interrupt.race(choose(self.storage, self.shard, self.options, None)).await?.is_none() {
+            return Ok(None);
+        }
+        // The tablet cannot start as it is. With the marker mysqlctld answers and leaves mysqld down.
+        if self.options.existing_data == ExistingData::Replace {
+            self.write(JournalStep::StoppingMysqld, None, None)?;
+            recover::write_marker(&self.tablet.directory)?;
+        }
+        let waited = scene::wait_for_mysqlctld(socket, self.options.mysqlctld_timeout, self.monitor);
+        let looked = self.interrupt.race(async {
+            waited.await?;
+            self.monitor.step(Step::Checking);
+            scene::look(self.tablet, self.shard, self.monitor).await
+        });
+        match looked.await {
+            Ok(Look::Found(scene)) => Ok(Some(scene)),
+            Ok(Look::Unreachable { .. }) => {
+                self.withdraw(None)?;
+                Err(EngineError::invalid("mysqlctld answered and went away again"))
+            }
+            Err(error) => {
+                self.withdraw(None)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn allow_replacing(&self, data: Option<&str>) -> Result<(), EngineError> {
+        match data {
+            Some(what) if self.options.existing_data == ExistingData::Refuse && !self.marker_before => {
+                Err(EngineError::DataPresent { what: what.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, step: JournalStep, before: Option<&TabletState>, name: Option<&str>) -> Result<(), EngineError> {
+        let backup = name.map(|name| NamedBackup { shard: self.shard.clone(), name: name.to_owned() });
+        let started = jiff::Timestamp::now();
+        let entry = Entry::new(Operation::Restore, started, step);
+        self.journal.write(&Entry { before: before.cloned(), backup, marker_before: self.marker_before, ..entry })
+    }
+
+    /// Nothing was touched but the marker and the journal: both go, unless an earlier restore left them.
+    fn withdraw(&self, earlier: Option<&TabletState>) -> Result<(), EngineError> {
+        if self.marker_before {
+            return self.write(JournalStep::ClearingData, earlier, None);
+        }
+        recover::remove_marker(&self.tablet.directory)?;
+        self.journal.remove()
+    }
+
+    /// Chooses the backup and checks all that can be checked. `None`: there is none.
+    async fn prepare(&self, scene: &Scene) -> Result<Option<Prepared>, EngineError> {
+        let mut warnings = Vec::new();
+        if let Some(before) = scene.before.as_ref().filter(|before| scene.data.is_some() && replication::is_primary(before))
+            && !self.options.allow_primary
+        {
+            let tablet = self.tablet.name();
+            let follows = if before.replication.is_some() { "follows no source any more" } else { "has no source" };
+            return Err(EngineError::TabletIsPrimary { tablet, evidence: format!("it takes writes and {follows}") });
+        }
+        let version = self.version(&scene.server, &mut warnings).await?;
+        self.monitor.step(Step::ChoosingBackup);
+        let Some(chosen) = choose(self.storage, self.shard, self.options, version.as_deref()).await? else {
+            return Ok(None);
+        };
+        for passed_over in &chosen.passed_over {
+            warnings.push(format!("passed over {passed_over}"));
+        }
+        self.monitor.note(&format!("restoring backup {} of {}", chosen.handle.name(), self.shard));
+        let name = chosen.handle.name();
+        let builtin = target::builtin_of(name, &chosen.manifest)?;
+        let external = self.options.external_decompressor.as_deref();
+        let use_manifest = self.options.external_decompressor_use_manifest;
+        let decompression = target::decompression(name, builtin, external, use_manifest)?;
+        let objects = chosen.handle.objects().await?;
+        let target = target::plan(name, &chosen.manifest, &objects, &scene.server.layout)?;
+        space::check(&scene.server.layout, &target)?;
+        Ok(Some(Prepared { target, decompression, version, warnings, chosen }))
+    }
+
+    /// The version of the mysqld that is to start on the data.
+    async fn version(&self, server: &Server, warnings: &mut Vec<String>) -> Result<Option<String>, EngineError> {
+        match server.control.version_string().await {
+            Ok(version) => Ok(Some(version)),
+            Err(_) if self.tablet.is_at_rest() => {
+                warnings.push("no mysqld was found here, so that its version was not compared with the backup's".to_owned());
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        scene: Scene,
+        prepared: Prepared,
+        earlier: Option<TabletState>,
+    ) -> Result<RestoreDone, EngineError> {
+        let Scene { server, before, source, data: _, is_new } = scene;
+        let before = before.or(earlier);
+        let name = prepared.chosen.handle.name().to_owned();
+        let journal = |step| self.write(step, before.as_ref(), Some(&name));
+        journal(JournalStep::StoppingMysqld)?;
+        recover::write_marker(&self.tablet.directory)?;
+        let down_since = Instant::now();
+        if let Err(error) = self.interrupt.race(self.stop(&server)).await {
+            return Err(self.undo(&server, before.as_ref(), error).await);
+        }
+        let clearing = match Clearing::of(&server.layout) {
+            Ok(clearing) => clearing,
+            Err(error) => return Err(self.undo(&server, before.as_ref(), error).await),
+        };
+        journal(JournalStep::ClearingData)?;
+        let sources = Sources { vtctld: self.options.vtctld.as_ref(), before: before.as_ref(), source: source.as_ref() };
+        let cut_short = |cause| EngineError::RestoreCutShort { cause: Box::new(cause) };
+        let filled = self.interrupt.race(self.fill(&server, &prepared, clearing, is_new)).await;
+        let data_bytes = filled.map_err(cut_short)?;
+        let mut warnings = prepared.warnings.clone();
+        let (downtime, replication) = if self.tablet.is_at_rest() {
+            warnings.push("mysqld was not started; Vitess sets the replication source when the tablet joins its shard".to_owned());
+            (Duration::ZERO, ReplicationOutcome::NotConfigured)
+        } else {
+            journal(JournalStep::StartingMysqld)?;
+            self.interrupt.race(self.start(&server, &prepared)).await.map_err(cut_short)?;
+            let downtime = down_since.elapsed();
+            journal(JournalStep::SettingPosition)?;
+            let position = prepared.target.position.as_ref();
+            let set = self.interrupt.race(rejoin::set_position(&server.mysql, position, self.monitor));
+            set.await.map_err(cut_short)?;
+            // From here on the data is whole, whatever becomes of replication.
+            let joined = self.interrupt.race(self.join(&server, &sources, &mut warnings)).await;
+            recover::remove_marker(&self.tablet.directory)?;
+            self.journal.remove()?;
+            (downtime, joined?)
+        };
+        recover::remove_marker(&self.tablet.directory)?;
+        self.journal.remove()?;
+        Ok(RestoreDone {
+            stored_bytes: prepared.target.stored_bytes(),
+            files: prepared.target.files.len() as u64,
+            manifest: prepared.chosen.manifest,
+            name,
+            data_bytes,
+            downtime,
+            replication,
+            warnings,
+        })
+    }
+
+    async fn stop(&self, server: &Server) -> Result<(), EngineError> {
+        self.monitor.step(Step::StoppingMysqld);
+        Ok(server.control.shutdown(server.shutdown_timeout).await?)
+    }
+
+    /// The data is still there: the tablet goes on as it was.
+    async fn undo(&self, server: &Server, before: Option<&TabletState>, error: EngineError) -> EngineError {
+        let undone = async {
+            if let Some(before) = before.filter(|before| before.mysqld_running && !self.marker_before) {
+                self.monitor.step(Step::StartingMysqld);
+                replication::start_stubbornly(server, self.monitor).await?;
+                self.monitor.step(Step::RestartingReplication);
+                replication::put_back(server, before, self.monitor).await?;
+            }
+            self.withdraw(before)
+        };
+        match undone.await {
+            Ok(()) => error,
+            Err(cause) => {
+                let run = format!("the restore had failed before: {error}");
+                EngineError::NotPutBack { cause: Box::new(cause), run }
+            }
+        }
+    }
+
+    /// Replaces the tablet's files by the backup's. Gives the bytes written.
+    async fn fill(&self, server: &Server, prepared: &Prepared, clearing: Clearing, is_new: bool) -> Result<u64, EngineError> {
+        let layout = &server.layout;
+        self.monitor.step(Step::ClearingData);
+        self.monitor.note(&clearing.describe());
+        let cleared = tokio::task::spawn_blocking(move || clearing.carry_out()).await;
+        cleared.map_err(|error| EngineError::internal(&error))??;
+        let owner = if rustix::process::geteuid().is_root() { Some(layout.owner().await?) } else { None };
+        for directory in layout.directories() {
+            fetch::make_directory(&directory, owner)?;
+        }
+        if is_new {
+            let version = prepared.version.as_deref().and_then(|version| ServerVersion::parse(version).ok());
+            layout.write_my_cnf(version.as_ref(), &[]).await?;
+        }
+        server.control.reinit_config().await?;
+
+        self.monitor.step(Step::CopyingFiles);
+        let target = &prepared.target;
+        self.monitor.totals(target.least_bytes(), target.files.len() as u64);
+        for directory in &target.empty_directories {
+            fetch::make_directory(directory, owner)?;
+        }
+        let handle = &prepared.chosen.handle;
+        let at_a_time = self.options.concurrency;
+        let fetched =
+            fetch::download(handle, &target.files, &prepared.decompression, at_a_time, owner, self.monitor).await?;
+        Ok(fetched.written)
+    }
+
+    /// Starts mysqld on the restored files, by way of an upgrade when the version does not upgrade itself.
+    async fn start(&self, server: &Server, prepared: &Prepared) -> Result<(), EngineError> {
+        let upgrades_itself = match &prepared.version {
+            Some(version) => ServerVersion::parse(version).is_ok_and(|version| version.upgrades_itself()),
+            None => false,
+        };
+        if !upgrades_itself {
+            self.monitor.step(Step::UpgradingMysqld);
+            server.control.start(&["--skip-grant-tables", "--skip-networking"]).await?;
+            server.control.run_mysql_upgrade().await?;
+            server.control.shutdown(server.shutdown_timeout).await?;
+        }
+        self.monitor.step(Step::StartingMysqld);
+        Ok(server.control.start(&[]).await?)
+    }
+
+    async fn join(
+        &self,
+        server: &Server,
+        sources: &Sources<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<ReplicationOutcome, EngineError> {
+        let joined = rejoin::rejoin(server, sources, self.monitor, warnings).await?;
+        if joined != ReplicationOutcome::Running {
+            return Ok(joined);
+        }
+        let outcome = replication::wait_caught_up(server, self.monitor).await?;
+        if outcome == ReplicationOutcome::Running {
+            warnings.push(replication::not_caught_up(server.catch_up_timeout));
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,191 @@
+//! What a MANIFEST asks a restore to write, checked before anything is touched.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
+
+use crate::backup::manifest::{Base, Builtin, FileEntry, Manifest, Method};
+use crate::codec::Decompression;
+use crate::engine::EngineError;
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES};
+use crate::mysqld::Layout;
+use crate::replication::Position;
+use crate::storage::StoredObject;
+
+/// One file to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFile {
+    /// The object's name: the entry's place in the MANIFEST.
+    pub object: String,
+    /// As the MANIFEST has it.
+    pub name: String,
+    pub path: PathBuf,
+    /// CRC-32 of the stored bytes, 8 lower-case hex digits.
+    pub hash: String,
+    /// Bytes as stored.
+    pub stored: u64,
+}
+
+impl TargetFile {
+    /// # Errors
+    /// `HashMismatch`.
+    pub fn check_hash(&self, backup: &str, found: &str) -> Result<(), EngineError> {
+        if self.hash == found {
+            return Ok(());
+        }
+        Err(EngineError::HashMismatch {
+            backup: backup.to_owned(),
+            object: self.object.clone(),
+            file: self.name.clone(),
+            expected: self.hash.clone(),
+            found: found.to_owned(),
+        })
+    }
+}
+
+/// All that a restore of one backup writes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub files: Vec<TargetFile>,
+    /// Schemas without tables, absolute.
+    pub empty_directories: Vec<PathBuf>,
+    pub position: Option<Position>,
+    /// Bytes of all files before compression, when the MANIFEST says (ours do).
+    pub data_bytes: Option<u64>,
+}
+
+impl Target {
+    /// Bytes of all files as stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.stored).sum()
+    }
+
+    /// The least space that the files will take.
+    pub fn least_bytes(&self) -> u64 {
+        self.data_bytes.unwrap_or_else(|| self.stored_bytes())
+    }
+}
+
+/// The builtin part of a MANIFEST.
+///
+/// # Errors
+/// `EngineNotSupported` for another engine's, `ManifestUnusable` for what no reader of today can restore.
+pub fn builtin_of<'a>(backup: &str, manifest: &'a Manifest) -> Result<&'a Builtin, EngineError> {
+    let Method::Builtin(builtin) = &manifest.method else {
+        return Err(EngineError::EngineNotSupported { engine: manifest.engine().to_owned() });
+    };
+    if let Some(hook) = manifest.transform_hook() {
+        let cause = format!("its files went through the script {hook:?} (TransformHook, gone since Vitess 16)");
+        return Err(unusable(backup, &cause));
+    }
+    if let Some(entry) = builtin.file_entries.iter().find(|entry| has_chunks(entry)) {
+        let cause = format!("file {:?} is stored in chunks, which this version cannot read", entry.name);
+        return Err(unusable(backup, &cause));
+    }
+    Ok(builtin)
+}
+
+/// Chunked files are of a Vitess to come; an empty list means that the file is stored whole.
+fn has_chunks(entry: &FileEntry) -> bool {
+    entry.unknown.iter().any(|(key, value)| {
+        let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+        key.eq_ignore_ascii_case("Chunks") && !empty
+    })
+}
+
+fn unusable(backup: &str, cause: &str) -> EngineError {
+    EngineError::ManifestUnusable { backup: backup.to_owned(), cause: cause.to_owned() }
+}
+
+/// How the objects are to be decompressed. The MANIFEST's own command is used only when the operator opted in.
+pub fn decompression(
+    backup: &str,
+    builtin: &Builtin,
+    external: Option<&str>,
+    use_manifest: bool,
+) -> Result<Decompression, EngineError> {
+    let from_manifest = Some(builtin.external_decompressor.as_str()).filter(|command| use_manifest && !command.is_empty());
+    Decompression::new(&builtin.compression_engine, builtin.skip_compress, external.or(from_manifest))
+        .map_err(|error| unusable(backup, &error.to_string()))
+}
+
+/// The objects that the MANIFEST needs, by name, with where each file belongs below its base; `root` maps the bases.
+///
+/// # Errors
+/// `ManifestUnusable` for a path that leaves its base, an unknown base or two entries for one file; `HashAbsent`;
+/// `ObjectsMissing`.
+pub fn files(
+    backup: &str,
+    builtin: &Builtin,
+    objects: &[StoredObject],
+    root: impl Fn(&Base) -> Option<PathBuf>,
+) -> Result<Vec<TargetFile>, EngineError> {
+    let sizes: HashMap<&str, u64> = objects.iter().map(|object| (object.name.as_str(), object.size)).collect();
+    let mut paths = HashSet::new();
+    let mut files = Vec::new();
+    let mut missing = Vec::new();
+    for (index, entry) in builtin.file_entries.iter().enumerate() {
+        // Vitess skips these, and the index counts.
+        if entry.name.is_empty() {
+            continue;
+        }
+        let relative = entry.path_below_base().map_err(|error| unusable(backup, &error.to_string()))?;
+        let base = root(&entry.base)
+            .ok_or_else(|| unusable(backup, &format!("file {:?} has the unknown base {:?}", entry.name, entry.base.as_str())))?;
+        let path = base.join(relative);
+        if !paths.insert(path.clone()) {
+            return Err(unusable(backup, &format!("it names the file {} twice", path.display())));
+        }
+        let object = index.to_string();
+        if entry.hash.is_empty() {
+            return Err(EngineError::HashAbsent { backup: backup.to_owned(), object, file: entry.name.clone() });
+        }
+        match sizes.get(object.as_str()) {
+            Some(&stored) => {
+                files.push(TargetFile { object, name: entry.name.clone(), path, hash: entry.hash.clone(), stored });
+            }
+            None => missing.push(object),
+        }
+    }
+    if missing.is_empty() { Ok(files) } else { Err(EngineError::ObjectsMissing { backup: backup.to_owned(), objects: missing }) }
+}
+
+/// Checks a backup against the tablet that it is to be restored onto.
+pub fn plan(
+    backup: &str,
+    manifest: &Manifest,
+    objects: &[StoredObject],
+    layout: &Layout,
+) -> Result<Target, EngineError> {
+    let builtin = builtin_of(backup, manifest)?;
+    let files = files(backup, builtin, objects, |base| match base {
+        Base::InnoDBData => Some(layout.innodb_data_home_dir.clone()),
+        Base::InnoDBLog => Some(layout.innodb_log_group_home_dir.clone()),
+        Base::Data => Some(layout.datadir.clone()),
+        Base::BinLog => layout.log_bin.parent().map(Path::to_owned),
+        Base::Other(_) => None,
+    })?;
+    let position = Position::decode(&manifest.position)
+        .map_err(|error| unusable(backup, &format!("its position cannot be read: {error}")))?;
+    Ok(Target {
+        files,
+        empty_directories: empty_directories(backup, manifest, layout)?,
+        position,
+        data_bytes: manifest.unknown.get(DATA_BYTES).and_then(serde_json::Value::as_u64),
+    })
+}
+
+fn empty_directories(backup: &str, manifest: &Manifest, layout: &Layout) -> Result<Vec<PathBuf>, EngineError> {
+    let named = manifest.unknown.get(EMPTY_DIRECTORIES).and_then(|value| value.as_array());
+    let names = named.into_iter().flatten().filter_map(|name| name.as_str());
+    names
+        .map(|name| {
+            let plain = !name.is_empty()
+                && !name.contains('\0')
+                && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+            if plain {
+                return Ok(layout.datadir.join(name));
+            }
+            Err(unusable(backup, &format!("directory {name:?} of {EMPTY_DIRECTORIES} is not a plain path")))
+        })
+        .collect()
+}

@@ -1,0 +1,251 @@
+//! What can go wrong in a run, and what a person is told about it: reason, message, remedy.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use crate::backup::choose::{PassedOver, Why};
+use crate::backup::failure::{Failure, Reason};
+use crate::engine::Cause;
+use crate::mysqld::{LayoutError, MysqldError};
+use crate::storage::StorageError;
+use crate::topo::{KeyspaceShard, ParseShardError};
+
+/// A failed run. Messages are one sentence without a full stop: the verb that failed, the thing, the cause.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("{0}")]
+    InvalidArguments(String),
+    #[error(transparent)]
+    Shard(#[from] ParseShardError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Mysqld(#[from] MysqldError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error("{} came", match .0 { Cause::Signal(name) => (*name).to_owned(), Cause::Deadline(after) => format!("the deadline of {} s", after.as_secs()) })]
+    Interrupted(Cause),
+
+    // The tablet.
+    #[error("{tablet} is a primary: {evidence}")]
+    TabletIsPrimary { tablet: String, evidence: String },
+    #[error("{what}")]
+    DataPresent { what: String },
+    #[error("another run holds the tablet ({} is locked)", path.display())]
+    TabletBusy { path: PathBuf },
+    #[error("cannot use the tablet's directory ({}): {source}", path.display())]
+    TabletDir { path: PathBuf, source: io::Error },
+    #[error("cannot understand the journal of an earlier run, {}: {cause}", path.display())]
+    JournalUnreadable { path: PathBuf, cause: String },
+    #[error("an earlier restore of {backup} did not end and the tablet's data is not whole")]
+    RestoreInterrupted { backup: String },
+    /// A restore that failed after the tablet's old data was gone.
+    #[error("{cause}; the tablet's data is not whole")]
+    RestoreCutShort { cause: Box<EngineError> },
+    #[error("an earlier run did not end: {what}")]
+    InterruptedRun { what: String },
+    #[error("replication went on while the backup was being made: the position noted was {noted}, the data stands at {found}")]
+    PositionMoved { noted: String, found: String },
+    /// `run` says how the run itself went.
+    #[error("the tablet could not be put back as it was: {cause}; {run}")]
+    NotPutBack { cause: Box<EngineError>, run: String },
+    #[error("replication does not run: {cause}")]
+    ReplicationNotRestarted { cause: String },
+    #[error("cannot ask vtctld at {server} to set the replication source of {alias}: {cause}")]
+    Vtctld { server: String, alias: String, cause: String },
+    #[error("{} of the tablet's files cannot be carried by Vitess's format: {}", .0.len(), .0.join("; "))]
+    FilesNotCarried(Vec<String>),
+    #[error("{} has {available} bytes free and the backup needs at least {needed}", path.display())]
+    NoSpace { path: PathBuf, needed: u64, available: u64 },
+    #[error("cannot read {}: {source}", path.display())]
+    FileUnreadable { path: PathBuf, source: io::Error },
+    #[error("{} changed while it was being read: {expected} bytes before, {found} now", path.display())]
+    FileChanged { path: PathBuf, expected: u64, found: u64 },
+    #[error("cannot write {}: {source}", path.display())]
+    FileUnwritable { path: PathBuf, source: io::Error },
+
+    // The backup.
+    #[error("none of the backups of {shard} can be restored: {}", list(.passed_over))]
+    NoCompleteBackup { shard: KeyspaceShard, passed_over: Vec<PassedOver> },
+    #[error("there is no backup {name} of {shard}")]
+    BackupNotFound { shard: KeyspaceShard, name: String },
+    #[error("backup {} cannot be restored: {}", .0.name, .0.why)]
+    BackupUnusable(PassedOver),
+    #[error("the MANIFEST of backup {backup} cannot be used: {cause}")]
+    ManifestUnusable { backup: String, cause: String },
+    #[error("the engine {engine:?} is not one that this version has")]
+    EngineNotSupported { engine: String },
+    #[error("{file} of backup {backup} (object {object}) hashes to {found}, and its MANIFEST says {expected}")]
+    HashMismatch { backup: String, object: String, file: String, expected: String, found: String },
+    #[error("{file} of backup {backup} (object {object}) has no hash in the MANIFEST, so it cannot be checked")]
+    HashAbsent { backup: String, object: String, file: String },
+    #[error("backup {backup} lacks {} of its objects: {}", .objects.len(), .objects.iter().take(5).cloned().collect::<Vec<_>>().join(", "))]
+    ObjectsMissing { backup: String, objects: Vec<String> },
+    #[error("object {object} of backup {backup} has {found} bytes in storage, and {expected} were written")]
+    ObjectSize { backup: String, object: String, expected: u64, found: u64 },
+    #[error("cannot decompress {file} of backup {backup} (object {object}): {cause}")]
+    Decompression { backup: String, object: String, file: String, cause: String },
+    #[error("cannot compress {}: {cause}", path.display())]
+    Compression { path: PathBuf, cause: String },
+    #[error("a backup {name} of {shard} exists and is complete")]
+    BackupExists { shard: KeyspaceShard, name: String },
+    #[error("{name} is the only complete backup of {shard}")]
+    LastGoodBackup { shard: KeyspaceShard, name: String },
+
+    #[error("{0}")]
+    Internal(String),
+    #[error("a step of the engine panicked; the log has the details")]
+    Panicked,
+}
+
+fn list(passed_over: &[PassedOver]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = passed_over.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if passed_over.len() > SHOWN {
+        let _ = write!(text, "; and {} more", passed_over.len() - SHOWN);
+    }
+    text
+}
+
+impl EngineError {
+    pub fn invalid(text: &str) -> Self {
+        Self::InvalidArguments(text.to_owned())
+    }
+
+    pub fn internal(error: &dyn std::fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+
+    /// A write that failed; a full file system is told apart.
+    pub fn unwritable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::FileUnwritable { path: path.into(), source }
+    }
+
+    pub fn unreadable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::FileUnreadable { path: path.into(), source }
+    }
+
+    /// What is reported to the user.
+    pub fn failure(&self) -> Failure {
+        let failure = match self {
+            Self::Storage(error) => error.failure(),
+            Self::Mysqld(error) => error.failure(),
+            Self::NotPutBack { cause, .. } => Failure { message: self.to_string(), ..cause.failure() },
+            Self::RestoreCutShort { cause } => {
+                let cause = cause.failure();
+                let remedy = format!("{} {}", sentence(&cause.remedy), self.remedy());
+                Failure { message: self.to_string(), remedy, ..cause }
+            }
+            _ => Failure { reason: self.reason(), message: self.to_string(), remedy: self.remedy() },
+        };
+        Failure { remedy: sentence(&failure.remedy), ..failure }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::InvalidArguments(_) | Self::Shard(_) => Reason::InvalidArguments,
+            Self::Storage(error) => error.failure().reason,
+            Self::Mysqld(error) => error.failure().reason,
+            Self::NotPutBack { cause, .. } | Self::RestoreCutShort { cause } => cause.reason(),
+            Self::Layout(_) | Self::TabletDir { .. } => Reason::TabletDirInvalid,
+            Self::Interrupted(Cause::Signal(_)) => Reason::Cancelled,
+            Self::Interrupted(Cause::Deadline(_)) => Reason::DeadlineExceeded,
+            Self::TabletIsPrimary { .. } => Reason::TabletIsPrimary,
+            Self::DataPresent { .. } => Reason::DataPresent,
+            Self::TabletBusy { .. } => Reason::TabletBusy,
+            Self::JournalUnreadable { .. } | Self::RestoreInterrupted { .. } | Self::InterruptedRun { .. } => {
+                Reason::InterruptedRun
+            }
+            Self::PositionMoved { .. } | Self::ReplicationNotRestarted { .. } | Self::Vtctld { .. } => {
+                Reason::ReplicationNotRestarted
+            }
+            Self::FilesNotCarried(_) => Reason::FilesNotCarried,
+            Self::NoSpace { .. } => Reason::NoSpace,
+            Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => Reason::NoSpace,
+            Self::FileUnwritable { .. } => Reason::FileUnwritable,
+            Self::FileUnreadable { .. } | Self::FileChanged { .. } => Reason::FileUnreadable,
+            Self::NoCompleteBackup { .. } => Reason::NoCompleteBackup,
+            Self::BackupNotFound { .. } => Reason::BackupNotFound,
+            Self::BackupUnusable(passed_over) => match passed_over.why {
+                Why::ManifestUnreadable(_) => Reason::ManifestUnreadable,
+                Why::EngineNotAllowed(_) => Reason::EngineNotAllowed,
+                Why::VersionIncompatible(_) => Reason::VersionIncompatible,
+                Why::Incomplete | Why::Incremental | Why::TooNew(_) | Why::TimeUnknown(_) => Reason::NoCompleteBackup,
+            },
+            Self::ManifestUnusable { .. } => Reason::ManifestUnreadable,
+            Self::EngineNotSupported { .. } => Reason::EngineNotSupported,
+            Self::HashMismatch { .. } | Self::HashAbsent { .. } => Reason::HashMismatch,
+            Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
+            Self::Decompression { .. } => Reason::DecompressionFailed,
+            Self::BackupExists { .. } => Reason::BackupExists,
+            Self::LastGoodBackup { .. } => Reason::LastGoodBackup,
+            Self::Compression { .. } | Self::Internal(_) | Self::Panicked => Reason::Internal,
+        }
+    }
+
+    fn remedy(&self) -> String {
+        let remedy = match self {
+            Self::InvalidArguments(_) | Self::Shard(_) => "Correct the arguments; --help lists them",
+            Self::Layout(_) | Self::TabletDir { .. } => {
+                "Point --tablet-dir at the directory that holds the tablet's my.cnf, and run as the user that owns it"
+            }
+            Self::Interrupted(Cause::Signal(_)) => "Run it again when you want it done",
+            Self::Interrupted(Cause::Deadline(_)) => "Allow more time (--deadline), or see in the log which step took so long",
+            Self::TabletIsPrimary { .. } => "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile",
+            Self::DataPresent { .. } => "Choose another tablet, or have its data replaced (--existing-data replace): what it holds now is then lost",
+            Self::TabletBusy { .. } => "Wait until the other run has ended",
+            Self::JournalUnreadable { .. } => "See that mysqld runs and replicates, then remove the file by hand",
+            Self::RestoreInterrupted { .. } | Self::RestoreCutShort { .. } => "Run the restore again with --existing-data replace; until then the tablet cannot start",
+            Self::InterruptedRun { .. } => "Run `vitess-backup recover` for the tablet, then start over",
+            Self::PositionMoved { .. } => "Keep VTOrc from starting replication on a tablet that is being backed up (tablet type BACKUP), and take the backup again",
+            Self::ReplicationNotRestarted { .. } => "See SHOW REPLICA STATUS on the tablet; `vtctldclient ReparentTablet <alias>` sets its source anew",
+            Self::Vtctld { .. } => "The data is restored; run `vtctldclient ReparentTablet <alias>` when vtctld and the tablet's vttablet answer",
+            Self::FilesNotCarried(_) => "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)",
+            Self::NoSpace { .. } => "Make the volume larger or free space on it",
+            Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "Make the volume larger or free space on it, then run the restore again"
+            }
+            Self::FileUnwritable { .. } => "See that the user this runs as may write there, then run it again",
+            Self::FileUnreadable { .. } => "See that the user this runs as may read it; an input/output error means a failing disk",
+            Self::FileChanged { .. } => "Find out what writes to a stopped mysqld's files, then take the backup again",
+            Self::NoCompleteBackup { .. } => "Take a backup; see `vitess-backup list` for what is there, and remove what is broken",
+            Self::BackupNotFound { .. } => "See `vitess-backup list` for the names",
+            Self::BackupUnusable(passed_over) => unusable_remedy(&passed_over.why),
+            Self::ManifestUnusable { .. } => "Restore another backup (--backup-name)",
+            Self::EngineNotSupported { .. } => "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)",
+            Self::HashMismatch { .. } => "The stored object is damaged: restore another backup (--backup-name), and check the storage",
+            Self::HashAbsent { .. } => "Vitess 22 and 23 could leave a hash out (issue 19336) and refuse such a backup too: restore another one",
+            Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => "The backup is damaged: use another one, and find out what changes objects in the storage",
+            Self::Decompression { .. } => "The stored object is damaged or was compressed in another way: restore another backup, and check the storage",
+            Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
+            Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
+            Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
+            Self::Storage(_) | Self::Mysqld(_) | Self::NotPutBack { .. } | Self::Internal(_) | Self::Panicked => {
+                "This is a bug: report it with the log"
+            }
+        };
+        remedy.to_owned()
+    }
+}
+
+/// Capitalised, with a full stop: remedies come from several modules and are shown alike.
+fn sentence(remedy: &str) -> String {
+    let mut letters = remedy.trim_end_matches('.').chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+fn unusable_remedy(why: &Why) -> &'static str {
+    match why {
+        Why::Incomplete => "Restore another backup; remove this one when no run is writing it any more",
+        Why::ManifestUnreadable(_) => "Restore another backup (--backup-name)",
+        Why::EngineNotAllowed(_) => "Add its engine to --restore-from-backup-allowed-engines, or restore another backup",
+        Why::Incremental => "Restore the full backup that it continues",
+        Why::VersionIncompatible(_) => "Restore it onto a tablet of a MySQL version that can start on its data",
+        Why::TooNew(_) | Why::TimeUnknown(_) => "Ask for a later time, or name the backup (--backup-name)",
+    }
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
