@@ -40,9 +40,9 @@ left() {
   awk -v dir="$STATE/" 'index($2, dir) == 1 {print "mount " $2}' /proc/mounts
   ! ip link show "$NODE_LINK" >/dev/null 2>&1 || echo "network link $NODE_LINK"
   ip route | grep -F "via $NODE_IP " | sed 's/^/route /' || true
-  # Only a process or a mount can keep a namespace alive.
+  # Only a process or a mount can keep a namespace alive; its name has brackets, which find takes for a pattern.
   while read -r namespace; do
-    find /proc -maxdepth 3 -path '/proc/[0-9]*/ns/*' -lname "$namespace" -printf 'namespace held by process: %p\n' 2>/dev/null || true
+    find /proc -maxdepth 3 -path '/proc/[0-9]*/ns/*' -lname "${namespace//[/\\[}" -printf "$namespace held by process: %p\\n" 2>/dev/null || true
     grep -F "$namespace" /proc/self/mountinfo | sed 's/^/namespace held by mount: /' || true
   done < <(cat "$STATE/namespaces" 2>/dev/null)
   {

@@ -112,8 +112,12 @@ start_the_rest() {
 stop() {
   say stopping
   kill -TERM -1
-  for _ in $(seq 20); do
-    [ "$(find /proc -maxdepth 1 -name '[1-9]*' ! -name 1 ! -name "$BASHPID" | wc -l)" -gt 1 ] || break
+  # It would see open watches out for a minute, and etcd waits for it.
+  pkill -KILL -x kube-apiserver
+  local processes
+  for _ in {1..30}; do
+    processes=(/proc/[1-9]*)
+    [ ${#processes[@]} -gt 1 ] || break
     sleep 0.1
   done
   say stopped

@@ -76,13 +76,13 @@ Y
 
 prove_shared_volume() {
   local volume
-  { twin first; twin second; cat <<Y
+  { cat <<Y; twin first; twin second; } | k apply -f - >/dev/null
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: data}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}
+---
 Y
-  } | k apply -f - >/dev/null
   k wait --for=condition=Ready pod/first pod/second --timeout=60s >/dev/null
   is "the class that a claim gets by default" standard "$(k get pvc data -o 'jsonpath={.spec.storageClassName}')"
   k exec first -- bash -c 'echo written > /vt/data/f'
@@ -91,7 +91,7 @@ Y
   # What mysqlctld's socket needs: the other pod connects to a socket on the shared volume.
   k exec first -- bash -c "setsid perl -MIO::Socket::UNIX -e '
       my \$s = IO::Socket::UNIX->new(Local => q(/vt/data/socket), Listen => 1) or die;
-      my \$c = \$s->accept; print \$c qq(HTTP/1.0 200 OK\\r\\n\\r\\nacross)' </dev/null >/dev/null 2>&1 &"
+      my \$c = \$s->accept; 1 while (my \$line = <\$c>) =~ /\\S/; print \$c qq(HTTP/1.0 200 OK\\r\\n\\r\\nacross)' </dev/null >/dev/null 2>&1 &"
   is "what came through a socket on the volume" across \
     "$(k exec second -- bash -c 'for i in {1..50}; do [ -S /vt/data/socket ] && break; sleep 0.1; done
        curl -fsS -m 10 --unix-socket /vt/data/socket http://first/')"
@@ -122,10 +122,10 @@ prove_logs_and_exec() {
 prove_dns() {
   local missing=0
   k run web --image="$image" --labels=app=web --restart=Never --command -- sleep 600 >/dev/null
-  k expose pod web --port=80 >/dev/null
+  k expose pod web --name=site --port=80 >/dev/null
   k wait --for=condition=Ready pod/web --timeout=60s >/dev/null
-  is "the address of web.$ns.svc.cluster.local" "$(k get service web -o 'jsonpath={.spec.clusterIP}')" \
-    "$(k exec web -- bash -c 'for i in {1..50}; do getent ahostsv4 web && break; sleep 0.2; done' | awk 'NR == 1 {print $1}')"
+  is "the address of the service site" "$(k get service site -o 'jsonpath={.spec.clusterIP}')" \
+    "$(k exec web -- bash -c 'for i in {1..50}; do getent ahostsv4 site && break; sleep 0.2; done' | awk 'NR == 1 {print $1}')"
   k exec web -- bash -c 'curl -fsS --retry 5 --retry-connrefused -m 5 --cacert /run/secrets/kubernetes.io/serviceaccount/ca.crt \
     https://kubernetes.default.svc/readyz' >/dev/null || die "a pod cannot reach the API server by its name"
   k exec web -- getent hosts "nothing.$ns.svc.cluster.local" >/dev/null 2>&1 || missing=$?
