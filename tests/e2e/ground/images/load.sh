@@ -20,7 +20,7 @@ import() {
   id=sha256:$(member "$tar" "$(member "$tar" manifest.json | jq -r '.[0].Config')" | sha256sum | cut -d' ' -f1)
   have=$(target "$ref")
   if [ -n "$have" ] && [ "$have" = "$(target "$id")" ]; then return; fi
-  say "importing $ref, $(du -h "$tar" | cut -f1)" "2 s per 100 MB"
+  say "importing $ref, $(du -h "$tar" | cut -f1)" "2 to 3 s per 100 MB"
   # containerd 1.6 gives that second name to a new image only, not to a name that moves to another one.
   [ -z "$have" ] || in_node ctr -n k8s.io images rm --sync "$ref" >/dev/null
   in_node ctr -n k8s.io images import - < "$tar" >/dev/null

@@ -51,6 +51,21 @@ tablets_ready() {
   done
 }
 
+# What VTOrc would do, which is not here: after a restart of its mysqld a primary is read-only, and a replica is stopped.
+repair() {
+  local uid
+  if [ "$(tablet_sql "$primary" 'select @@global.read_only')" = 1 ]; then
+    say "tablet $primary, the primary, was read-only"
+    vtctldclient SetWritable "$(tablet_alias "$primary")" true >/dev/null
+  fi
+  for uid in "${TABLET_UIDS[@]}"; do
+    if [ "$uid" != "$primary" ] && ! replicating "$uid"; then
+      say "tablet $uid was not replicating"
+      vtctldclient ReparentTablet "$(tablet_alias "$uid")" >/dev/null
+    fi
+  done
+}
+
 # fill TABLE ROWS COLUMNS SELECT: one INSERT, so that the table is either full or empty; the same rows every time. SELECT
 # reads n = 1..ROWS from seq.
 fill() {
@@ -90,6 +105,7 @@ primary=$(primary_uid 2>/dev/null) || {
   primary=$(primary_uid)
 }
 tablets_ready
+repair
 data
 apply writer
 for uid in "${TABLET_UIDS[@]}"; do
