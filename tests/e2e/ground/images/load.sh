@@ -20,7 +20,7 @@ import() {
   id=sha256:$(member "$tar" "$(member "$tar" manifest.json | jq -r '.[0].Config')" | sha256sum | cut -d' ' -f1)
   have=$(target "$ref")
   if [ -n "$have" ] && [ "$have" = "$(target "$id")" ]; then return; fi
-  say "importing $ref, $(du -h "$tar" | cut -f1)" "2 s per 100 MB"
+  say "importing $ref, $(du -h "$tar" | cut -f1)" "2 to 3 s per 100 MB"
   in_node ctr -n k8s.io images import - < "$tar" >/dev/null
   for _ in $(seq 50); do
     have=$(target "$ref")
@@ -50,6 +50,7 @@ for tar; do
   if [ -z "$KUBECONFIG_GIVEN" ]; then
     import "$tar" "$ref"
   else
-    push "$tar" "$(image_ref "${ref#localhost/}")"
+    ref=$(image_ref "${ref#localhost/}")
+    push "$tar" "$ref"
   fi
 done
