@@ -21,8 +21,9 @@ CHART := charts/vitess-backup-operator
 BINARY := $(TARGET_DIR)/$(TRIPLE)/release/vitess-backup
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 IMAGE_TAR := $(TARGET_DIR)/vitess-backup-operator.tar
-# Every file of tests/ is a test program; folders with a main.rs (tests/e2e) are not among them.
-INTEGRATION := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
+# Every test program of tests/, a file or a folder with a main.rs, but the one that needs a cluster
+INTEGRATION := $(addprefix --test ,$(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
+  $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))))
 
 say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2
 
@@ -81,13 +82,17 @@ test-unit: bootstrap ## the tests beside the code
 
 .PHONY: test-integration
 test-integration: bootstrap ## the test programs of tests/: layers, chart (builds Helm), format, storage …
+	$(call say,tests of the test ground's shell)
+	@$(GROUND)/selftest.sh
 	$(call say,integration tests)
 	@$(CARGO) test --locked $(INTEGRATION) $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
+	$(call say,what a real API server makes of our definitions)
+	@. $(GROUND)/env.sh; $(CARGO) test --locked --test api_server -- --ignored
 	$(call say,end-to-end tests)
-	@$(CARGO) test --locked --test e2e $(ARGS) -- --nocapture
+	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --nocapture
 
 .PHONY: test-all
 test-all: test ## test, and what needs cargo-deny, Docker and the internet

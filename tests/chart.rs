@@ -242,7 +242,7 @@ fn the_notes_give_the_next_command_for_the_namespace_that_is_watched() {
     );
     let notes = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(notes.contains("kubectl --namespace commerce apply -f -"), "{notes}");
+    assert!(notes.contains("\nkubectl --namespace 'commerce' create -f - <<'END'\n"), "{notes}");
     assert!(notes.contains("rollout status deployment/test-vitess-backup-operator"), "{notes}");
 }
 
