@@ -152,3 +152,6 @@ impl Manifest {
         hook.as_str().filter(|hook| !hook.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,28 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_decides_what_the_user_is_told() {
+        let failure = |kind: io::ErrorKind| {
+            let source =
+                object_store::Error::Generic { store: "file storage", source: Box::new(io::Error::from(kind)) };
+            StorageError::of("store", "object \"0\" of a backup".to_owned(), source).failure()
+        };
+        assert_eq!(failure(io::ErrorKind::StorageFull).reason, Reason::NoSpace);
+        assert_eq!(failure(io::ErrorKind::QuotaExceeded).reason, Reason::NoSpace);
+        assert_eq!(failure(io::ErrorKind::ReadOnlyFilesystem).reason, Reason::StorageDenied);
+        assert_eq!(failure(io::ErrorKind::TimedOut).reason, Reason::StorageUnreachable);
+        let full = failure(io::ErrorKind::StorageFull);
+        assert!(
+            full.message.starts_with("cannot store object \"0\" of a backup: storage is full: "),
+            "{}",
+            full.message
+        );
+        assert!(full.remedy.contains("vitess-backup remove"));
+    }
+}

@@ -98,6 +98,13 @@ impl BackupStorage {
         }
     }
 
+    /// Over an object store that knows no directories: the seam for the other services. `prefix` is what all paths begin
+    /// with (Vitess's `--s3-backup-storage-root` and the like), `described` names the storage in messages.
+    pub fn over(store: Arc<dyn ObjectStore>, prefix: Path, described: String) -> Self {
+        let upload = UploadLimits { part: 8 << 20, in_flight: 2 };
+        Self { inner: Arc::new(Inner { store, directories: None, prefix, upload, described }) }
+    }
+
     /// The names under the shard's directory, complete backups or not, as they are, in ascending byte order (for names
     /// that Vitess gives: oldest first).
     ///

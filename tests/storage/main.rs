@@ -1,0 +1,47 @@
+//! What every storage service must do, as Vitess users and the engine rely on it: each scenario runs against each service.
+//!
+//! A new service adds itself to [`services`] and passes; what only file storage has is in `file`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
+
+mod conformance;
+mod file;
+mod remote;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use tempfile::TempDir;
+
+use vitess_backup::storage::{BackupStorage, Location};
+use vitess_backup::topo::KeyspaceShard;
+
+const NAME: &str = "2024-01-02.030405.zone1-0000000101";
+
+struct Service {
+    name: &'static str,
+    storage: BackupStorage,
+    _keeps_alive: Box<dyn Any>,
+}
+
+/// Each service, empty.
+fn services() -> Vec<Service> {
+    let (directory, storage) = file_storage();
+    let prefix = Path::parse("some/root").unwrap();
+    let memory = BackupStorage::over(Arc::new(InMemory::new()), prefix, "memory".to_owned());
+    vec![
+        Service { name: "file", storage, _keeps_alive: Box::new(directory) },
+        Service { name: "objects in memory", storage: memory, _keeps_alive: Box::new(()) },
+    ]
+}
+
+fn file_storage() -> (TempDir, BackupStorage) {
+    let directory = TempDir::new().unwrap();
+    let storage = BackupStorage::open(&Location::File { root: directory.path().join("backups") }).unwrap();
+    (directory, storage)
+}
+
+fn shard() -> KeyspaceShard {
+    KeyspaceShard::new("commerce", "-80").unwrap()
+}
