@@ -115,6 +115,35 @@ mod tests {
         command().debug_assert();
     }
 
+    /// The operator writes these; so do people's scripts.
+    #[test]
+    fn the_command_lines_of_engine_pods_are_understood() {
+        let storage = "--backup-storage-implementation file --file-backup-storage-root /backups";
+        for line in [
+            "backup zone1-0000000101 --keyspace commerce --shard -80 --tablet-dir /vt/vt_0000000101 STORAGE --mysqld mysqlctld \
+             --mysqlctl-socket /vt/mysqlctl.sock --mysql-socket /vt/mysql.sock --db-dba-user vt_dba \
+             --backup-engine-implementation builtin --concurrency 4 --compression-engine-name pargzip --compression-level 1 \
+             --backup-storage-compress=false --allow-primary --upgrade-safe --allow-incomplete \
+             --backup-time 2024-01-02T03:04:05Z --report json --termination-log /dev/termination-log --deadline 6h",
+            "restore --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 STORAGE --mysqld stopped \
+             --backup-name 2024-01-02.030405.zone1-0000000101 --existing-data replace --no-backup report \
+             --restore-concurrency 2 --restore-from-backup-allowed-engines builtin,xtrabackup \
+             --vtctld-server vtctld:15999 --tablet-alias zone1-0000000102",
+            "restore --keyspace commerce --shard 0 --tablet-dir /vt/x STORAGE --restore_from_backup_ts 2021-04-29.133050 \
+             --existing-data refuse --no-backup empty --mysqld own",
+            "list STORAGE --output yaml commerce/-80",
+            "remove STORAGE --force commerce/0 2024-01-02.030405.zone1-0000000101",
+            "verify STORAGE --level objects commerce/0 2024-01-02.030405.zone1-0000000101",
+            "recover --tablet-dir /vt/vt_0000000101 --mysqlctl-socket /vt/mysqlctl.sock STORAGE",
+            "recover --tablet-dir /vt/vt_0000000101",
+        ] {
+            let line = format!("vitess-backup {}", line.replace("STORAGE", storage));
+            let words = line.split_whitespace().map(|word| kebab_case(word.into()));
+            let matches = command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            Arguments::from_arg_matches(&matches).unwrap();
+        }
+    }
+
     #[test]
     fn every_flag_has_an_environment_variable() {
         for subcommand in command().get_subcommands() {

@@ -1,5 +1,6 @@
 //! What every engine subcommand has in common: logging, signals, the deadline, the outcome, the exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,7 +49,9 @@ pub fn engine(command: impl EngineCommand) -> ExitCode {
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("VITESS_BACKUP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let colours = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let _ = logs.with_target(false).try_init();
 }
 
 async fn to_outcome(command: &impl EngineCommand) -> Outcome {

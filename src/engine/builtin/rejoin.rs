@@ -1,5 +1,9 @@
 //! A restored tablet's way back into its shard: position, replication source, catching up.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use crate::backup::report::ReplicationOutcome;
 use crate::engine::builtin::vtctld::{Reparented, Vtctld};
 use crate::engine::journal::TabletState;
@@ -8,6 +12,10 @@ use crate::engine::{EngineError, replication};
 use crate::mysqld::{Mysql, ReplicationSource};
 use crate::progress::{Monitor, Step};
 use crate::replication::Position;
+
+/// The kubelet waits for 5 minutes at most before it starts a container again.
+const VTCTLD_PATIENCE: Duration = Duration::from_secs(390);
+const VTCTLD_PAUSE: Duration = Duration::from_secs(3);
 
 /// Where a restored tablet may learn its replication source from.
 pub struct Sources<'a> {
@@ -62,22 +70,47 @@ pub async fn rejoin(
         mysql.set_semi_sync(wanted).await?;
     }
     if let Some(vtctld) = sources.vtctld {
-        return match vtctld.reparent(monitor).await? {
-            Reparented::Under(primary) => {
-                monitor.note(&format!("vtctld set the tablet to follow {primary}"));
-                started(server, monitor).await
-            }
-            Reparented::NotNow(cause) => {
-                warnings.push(format!("vtctld set no replication source: {cause}"));
-                Ok(ReplicationOutcome::NotConfigured)
-            }
-        };
+        return by_vtctld(server, vtctld, monitor, warnings).await;
     }
     let Some(source) = remembered(sources, warnings) else { return Ok(ReplicationOutcome::NotConfigured) };
     forget_source(mysql).await?;
     mysql.change_replication_source(&source).await?;
     mysql.start_replica().await?;
     started(server, monitor).await
+}
+
+/// Asks vtctld until it can be done. A vttablet that went away with its mysqld comes back by itself, at the latest after
+/// the kubelet's longest back-off; it then sets its source too, and that is just as good.
+async fn by_vtctld(
+    server: &Server,
+    vtctld: &Vtctld,
+    monitor: &dyn Monitor,
+    warnings: &mut Vec<String>,
+) -> Result<ReplicationOutcome, EngineError> {
+    let begun = Instant::now();
+    loop {
+        match vtctld.reparent().await {
+            Ok(Reparented::Under(primary)) => {
+                monitor.note(&format!("vtctld set the tablet to follow {primary}"));
+                return started(server, monitor).await;
+            }
+            Ok(Reparented::NotNow(cause)) => {
+                warnings.push(format!("vtctld set no replication source: {cause}"));
+                return Ok(ReplicationOutcome::NotConfigured);
+            }
+            Err(error) => {
+                if server.mysql.replica_status().await?.is_some_and(|status| status.started()) {
+                    monitor.note("the tablet replicates again; vttablet set its source");
+                    return started(server, monitor).await;
+                }
+                if begun.elapsed() >= VTCTLD_PATIENCE {
+                    return Err(error);
+                }
+                monitor.note(&format!("{error}; trying again"));
+            }
+        }
+        sleep(VTCTLD_PAUSE).await;
+    }
 }
 
 async fn started(server: &Server, monitor: &dyn Monitor) -> Result<ReplicationOutcome, EngineError> {

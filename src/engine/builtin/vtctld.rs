@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
 use crate::engine::EngineError;
-use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 
 /// Which vtctld, and which tablet.
@@ -59,36 +58,26 @@ pub enum Reparented {
 const PATH: &str = "/vtctlservice.Vtctld/ReparentTablet";
 /// One call: vtctld asks the tablet's vttablet, which may wait for its own lock.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// A vttablet whose mysqld was away may need a while to answer again.
-const PATIENCE: Duration = Duration::from_secs(180);
-const PAUSE: Duration = Duration::from_secs(3);
 
 impl Vtctld {
-    /// Has the tablet follow its shard's primary.
+    /// Has the tablet follow its shard's primary; asks once.
     ///
     /// # Errors
-    /// `Vtctld` when it cannot be had within 3 minutes.
-    pub async fn reparent(&self, monitor: &dyn Monitor) -> Result<Reparented, EngineError> {
-        let begun = Instant::now();
-        loop {
-            let status = match timeout(CALL_TIMEOUT, self.call()).await {
-                Ok(Ok(answer)) => {
-                    let primary = answer.primary.map_or_else(String::new, |alias| format!("{}-{:010}", alias.cell, alias.uid));
-                    return Ok(Reparented::Under(primary));
-                }
-                Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
-                    return Ok(Reparented::NotNow(status.message().to_owned()));
-                }
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
-            };
-            let cause = describe(&status);
-            if begun.elapsed() >= PATIENCE {
-                return Err(EngineError::Vtctld { server: self.server.clone(), alias: self.alias.to_string(), cause });
+    /// `Vtctld`: it may work later. A vttablet whose mysqld was away may be waiting to be started again.
+    pub async fn reparent(&self) -> Result<Reparented, EngineError> {
+        let status = match timeout(CALL_TIMEOUT, self.call()).await {
+            Ok(Ok(answer)) => {
+                let primary = answer.primary.map_or_else(String::new, |alias| format!("{}-{:010}", alias.cell, alias.uid));
+                return Ok(Reparented::Under(primary));
             }
-            monitor.note(&format!("vtctld could not set the replication source yet: {cause}"));
-            sleep(PAUSE).await;
-        }
+            Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
+                return Ok(Reparented::NotNow(status.message().to_owned()));
+            }
+            Ok(Err(status)) => status,
+            Err(_) => Status::deadline_exceeded(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
+        };
+        let cause = describe(&status);
+        Err(EngineError::Vtctld { server: self.server.clone(), alias: self.alias.to_string(), cause })
     }
 
     async fn call(&self) -> Result<ReparentTabletResponse, Status> {
