@@ -99,17 +99,18 @@ mkdir -p "$STATE" "$VBO_CACHE/lock"
 exec 9> "$VBO_CACHE/lock/cluster$CLUSTER_ID"
 flock 9
 
-version=$(cat "$STATE/version" 2>/dev/null || true)
-if node_pid >/dev/null && [ "$version" = "$KUBERNETES_VERSION" ] && healthy >/dev/null 2>&1; then
-  say "the cluster is up: Kubernetes $KUBERNETES_VERSION at https://$NODE_IP:6443"
-  exit 0
-fi
-
+# Before looking whether the cluster is up, so that kubectl is there for whoever sources env.sh afterwards.
 "$GROUND/packages.sh"
 programs=$("$GROUND/kubernetes/build.sh")
 pause_key=$(recipe_key 1 "$GROUND"/kubernetes/pause/main.go "$GROUND/images/mkimage.sh")
 export GROUND
 pause=$(cached pause-image "$pause_key" pack_pause "$KUBE_BIN/pause")
+
+version=$(cat "$STATE/version" 2>/dev/null || true)
+if node_pid >/dev/null && [ "$version" = "$KUBERNETES_VERSION" ] && healthy >/dev/null 2>&1; then
+  say "the cluster is up: Kubernetes $KUBERNETES_VERSION at https://$NODE_IP:6443"
+  exit 0
+fi
 
 # Also after a node that died or hangs; the data of another Kubernetes version may not be readable to this one.
 if [ -n "$version" ] && [ "$version" != "$KUBERNETES_VERSION" ]; then

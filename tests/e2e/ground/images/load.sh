@@ -52,6 +52,7 @@ for tar; do
   if [ -z "$KUBECONFIG_GIVEN" ]; then
     import "$tar" "$ref"
   else
-    push "$tar" "$(image_ref "${ref#localhost/}")"
+    ref=$(image_ref "${ref#localhost/}")
+    push "$tar" "$ref"
   fi
 done

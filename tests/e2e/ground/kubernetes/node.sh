@@ -3,6 +3,7 @@
 # namespaces of its own, so that the end of this process is the end of the node, and nothing that the node mounts,
 # configures or listens on shows on the machine.
 set -u
+# shellcheck source=/dev/null
 . "$1/node.env"
 export PATH
 log=$STATE/log pki=$STATE/pki conf=$STATE/conf
