@@ -90,6 +90,12 @@ replicating() {
     union all select service_state from performance_schema.replication_applier_status) as threads" 2>/dev/null)" = ON,ON ]
 }
 
+# start_replication UID: from today's primary, whatever was configured. ReparentTablet alone names the source, but leaves
+# replication stopped when it was stopped.
+start_replication() {
+  vtctldclient ReparentTablet "$(tablet_alias "$1")" >/dev/null && vtctldclient StartReplication "$(tablet_alias "$1")"
+}
+
 # Steady writes (manifests/writer.yaml).
 pause_writer() {
   in_namespace scale deploy/writer --replicas=0 >/dev/null &&

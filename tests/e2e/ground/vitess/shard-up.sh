@@ -61,7 +61,7 @@ repair() {
   for uid in "${TABLET_UIDS[@]}"; do
     if [ "$uid" != "$primary" ] && ! replicating "$uid"; then
       say "tablet $uid was not replicating"
-      vtctldclient ReparentTablet "$(tablet_alias "$uid")" >/dev/null
+      start_replication "$uid"
     fi
   done
 }
