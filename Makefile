@@ -21,8 +21,8 @@ CHART := charts/vitess-backup-operator
 BINARY := $(TARGET_DIR)/$(TRIPLE)/release/vitess-backup
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 IMAGE_TAR := $(TARGET_DIR)/vitess-backup-operator.tar
-# Every test program of tests/, a file or a folder with a main.rs, but the one that needs a cluster
-INTEGRATION := $(addprefix --test ,$(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
+# Every test program of tests/, a file or a folder with a main.rs, but those that need a cluster
+INTEGRATION := $(addprefix --test ,$(filter-out e2e api_server,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
   $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))))
 
 say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2

@@ -15,6 +15,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use rstest::rstest;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use vitess_backup::resources::rbac;
 
 const CHART: &str = "charts/vitess-backup-operator";
 
@@ -197,6 +198,15 @@ fn watched_namespaces_get_the_very_rules_of_the_cluster_wide_role_and_no_cluster
 }
 
 #[test]
+fn the_roles_are_what_the_operators_code_says_it_needs() {
+    let said = |rules: &[rbac::Rule]| rules.iter().map(|rule| grants(&policy(rule))).collect::<Vec<_>>();
+    let rendered = |role: &Value| rules(role).iter().map(grants).collect::<Vec<_>>();
+    let objects = render(&["rbac.aggregateToUserRoles=false"]);
+    assert_eq!(rendered(&of_kind(&objects, "ClusterRole")[0]), said(rbac::WATCHED));
+    assert_eq!(rendered(&of_kind(&objects, "Role")[0]), said(rbac::OWN_NAMESPACE));
+}
+
+#[test]
 fn people_who_may_view_cannot_change_anything() {
     let roles = of_kind(&render(&[]), "ClusterRole");
     let view = roles.iter().find(|role| identity(role).ends_with("-view")).unwrap();
@@ -308,6 +318,27 @@ fn reread<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
 
 fn rules(role: &Value) -> Vec<PolicyRule> {
     parse::<Vec<PolicyRule>>(&role["rules"])
+}
+
+fn policy(rule: &rbac::Rule) -> PolicyRule {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    PolicyRule {
+        api_groups: Some(vec![rule.api_group.to_owned()]),
+        resources: Some(owned(rule.resources)),
+        verbs: owned(rule.verbs),
+        ..PolicyRule::default()
+    }
+}
+
+/// `group/resource: verb` of a rule, in no order.
+fn grants(rule: &PolicyRule) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for group in rule.api_groups.iter().flatten() {
+        for resource in rule.resources.iter().flatten() {
+            found.extend(rule.verbs.iter().map(|verb| format!("{group}/{resource}: {verb}")));
+        }
+    }
+    found
 }
 
 fn pod(objects: &[Value]) -> PodTemplateSpec {

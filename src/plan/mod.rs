@@ -1,1 +1,67 @@
+//! Decisions, as pure functions of (object, observed, now).
+//!
+//! Nothing here touches the network, the clock or randomness. A plan is a value that a person can print: what to do, the
+//! status to write, when to look again, and what to tell. The controller carries plans out: finalizers first, then
+//! actions in their order, then the status, then the events.
 
+mod accept;
+pub mod backup;
+mod draft;
+mod launch;
+pub mod observed;
+mod recovery;
+mod removal;
+mod report;
+pub mod restore;
+mod run;
+pub mod storage;
+#[cfg(test)]
+mod world;
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+
+use crate::resources::names::Lock;
+
+/// What to do next for one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan<S> {
+    pub actions: Vec<Action>,
+    /// The whole status; nothing when the object is about to go.
+    pub status: Option<S>,
+    pub requeue: Requeue,
+    pub events: Vec<Event>,
+}
+
+/// One thing to do. Each may be done again after a crash without harm.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Exactly these finalizers of ours and all of others.
+    SetFinalizers(Vec<String>),
+    /// Take the lock, unless a run holds it that lives.
+    AcquireLock(Lock),
+    /// Give the Lease of this name back, if it is this run's.
+    ReleaseLock(String),
+    CreateJob(Box<Job>),
+    /// The Job and its pod, which is told to stop and has time to tidy up.
+    DeleteJob(String),
+    /// Let the Job go a while after its end: its outcome is on the object.
+    ExpireJob(String),
+}
+
+/// When to look again although nothing was seen to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    After(Duration),
+    /// All that could make a difference is watched.
+    OnChange,
+}
+
+/// Something to tell whoever runs `kubectl describe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub warning: bool,
+    pub reason: &'static str,
+    pub note: String,
+}

@@ -1,0 +1,115 @@
+//! Putting a tablet back after its engine died, or after a run that could not do so itself.
+//!
+//! The engine's journal in the tablet directory says what to put back; a pod attached to the same tablet reads it
+//! (`vitess-backup recover`). Tries and time are bounded: what cannot be put back is said, never waited for for ever.
+
+use std::time::Duration;
+
+use super::accept;
+use super::draft::{AT_ONCE, Draft, PATIENTLY, TABLET_RECOVERED, WATCH_ENGINE};
+use super::observed::seconds_since;
+use super::run::{self, Stage};
+use super::{Action, Requeue, launch, report};
+use crate::api::{EngineJob, JobPurpose, Phase, PodTemplate};
+use crate::backup::failure::Reason;
+use crate::backup::report::{Outcome, ReplicationOutcome, Verdict};
+use crate::topo::TabletAlias;
+
+const TRIES: i32 = 3;
+/// From the loss of the engine to giving up.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// Whether a run that failed left its tablet as it should not be.
+pub fn is_needed(outcome: &Outcome) -> bool {
+    let reason = outcome.failure.as_ref().map(|failure| failure.reason);
+    outcome.replication == Some(ReplicationOutcome::NotRestarted)
+        || matches!(
+            reason,
+            Some(Reason::InterruptedRun | Reason::MysqldNotStarted | Reason::ReplicationNotRestarted)
+        )
+}
+
+/// Begins; the failure is on the status already, so that it is not lost whatever comes of this.
+pub fn begin(draft: &mut Draft<'_>) -> Requeue {
+    draft.enter(Phase::Running);
+    draft.condition(TABLET_RECOVERED, "Unknown", "Recovering", "an engine that puts the tablet back is about to run");
+    draft.warning("Recovering", "the engine was lost or failed half-way: putting the tablet back");
+    draft.intend(JobPurpose::Recover, 1);
+    Requeue::After(AT_ONCE)
+}
+
+/// Goes on; ends the run when the tablet is back, or cannot be brought back.
+pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>) -> Requeue {
+    let Some(job) = draft.status.job.clone().filter(|job| job.purpose == JobPurpose::Recover) else {
+        return begin(draft);
+    };
+    if let Some(pod) = draft.seen.live_pods.iter().find(|live| live.job != job.name) {
+        let message = format!("waiting for engine pod {} to end", pod.pod);
+        draft.condition(TABLET_RECOVERED, "Unknown", "EngineStopping", message);
+        return Requeue::After(WATCH_ENGINE);
+    }
+    if is_over(draft) && job.uid.is_none() {
+        let known = draft.find_condition(TABLET_RECOVERED).map(|condition| condition.message.clone()).unwrap_or_default();
+        return give_up(draft, "DeadlineExceeded", &format!("gave up after {} minutes: {known}", LIMIT.as_secs() / 60));
+    }
+    match run::stage(draft, &job) {
+        Stage::Launch => launch_recover(draft, template, &job),
+        Stage::Wait(requeue) => requeue,
+        Stage::Ended { outcome, log_tail } => {
+            report::replication(draft, &outcome);
+            if outcome.verdict != Verdict::Failed {
+                draft.condition(TABLET_RECOVERED, "True", "Recovered", recovered(&outcome));
+                draft.event("TabletRecovered", recovered(&outcome));
+                return run::fail(draft);
+            }
+            let failure = report::failure(&outcome, &log_tail);
+            again(draft, &job, &failure.reason, &format!("{}; {}", failure.message, failure.remedy))
+        }
+        Stage::NeverStarted(failure) | Stage::Lost(failure) => again(draft, &job, &failure.reason, &failure.message),
+    }
+}
+
+fn launch_recover(draft: &mut Draft<'_>, template: Option<&PodTemplate>, job: &EngineJob) -> Requeue {
+    let alias: Option<TabletAlias> = draft.status.tablet_alias.as_ref().and_then(|alias| alias.parse().ok());
+    let Some(alias) = alias else {
+        return give_up(draft, "TabletNotFound", "no tablet is known to have been touched");
+    };
+    match accept::tablet(draft.seen, &alias) {
+        Ok(attached) => {
+            let template = template.cloned().unwrap_or_default();
+            let made = launch::recover(draft, &attached, draft.seen.storage.as_ref(), &template, job);
+            draft.actions.push(Action::CreateJob(Box::new(made)));
+            Requeue::After(WATCH_ENGINE)
+        }
+        Err((reason, message)) => {
+            draft.condition(TABLET_RECOVERED, "Unknown", reason, message);
+            Requeue::After(PATIENTLY)
+        }
+    }
+}
+
+fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Requeue {
+    if job.number >= TRIES || is_over(draft) {
+        return give_up(draft, reason, &format!("{message} (try {} of {TRIES})", job.number));
+    }
+    draft.condition(TABLET_RECOVERED, "Unknown", reason, message);
+    draft.intend(JobPurpose::Recover, job.number + 1);
+    Requeue::After(AT_ONCE)
+}
+
+fn give_up(draft: &mut Draft<'_>, reason: &str, message: &str) -> Requeue {
+    let message = format!("{message}: check the tablet by hand (is mysqld up, does it replicate?)");
+    draft.condition(TABLET_RECOVERED, "False", reason, message.clone());
+    draft.warning("TabletNotRecovered", message);
+    run::fail(draft)
+}
+
+fn is_over(draft: &Draft<'_>) -> bool {
+    let since = draft.find_condition(TABLET_RECOVERED).map(|condition| condition.last_transition_time.0);
+    since.is_some_and(|since| seconds_since(since, draft.now) > LIMIT.as_secs())
+}
+
+fn recovered(outcome: &Outcome) -> String {
+    let rest = outcome.warnings.iter().map(|warning| format!("; {warning}")).collect::<String>();
+    format!("an engine found the tablet as it should be, or put it back{rest}")
+}

@@ -1,0 +1,103 @@
+//! Removing a backup's data before its object goes (deletionPolicy Delete).
+//!
+//! A namespace that is being deleted takes no new Jobs, and a storage object that is gone cannot be asked: then the data
+//! stays, a Warning event says so, and the object goes. A removal that fails is tried again, ever more seldom; the
+//! annotation `backup.vitess.io/skip-removal: "true"` lets the object go without it.
+
+use std::time::Duration;
+
+use super::accept;
+use super::draft::{AT_ONCE, Draft, PATIENTLY, REMOVED, WATCH_ENGINE};
+use super::observed::seconds_since;
+use super::run::{self, Stage};
+use super::{Action, Requeue, launch, report};
+use crate::api::{EngineJob, JobPurpose, PodTemplate};
+use crate::backup::report::{Outcome, Verdict};
+use crate::resources::names::FINALIZER_REMOVE_BACKUP;
+
+/// How long a storage object that is gone is waited for.
+const STORAGE_LIMIT: Duration = Duration::from_secs(10 * 60);
+const LONGEST_PAUSE: u64 = 600;
+
+/// Goes on with the removal; `None` when there is nothing left to wait for and the finalizer is lifted.
+pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name: &str) -> Option<Requeue> {
+    let named = draft.status.backup_name.clone().zip(draft.status.shard.clone());
+    let Some((backup_name, shard)) = named else {
+        return lift(draft, None);
+    };
+    let what = format!("backup {backup_name} of {shard}");
+    if draft.skips_removal() {
+        return lift(draft, Some(format!("{what} stays in storage: skip-removal is set")));
+    }
+    if draft.seen.namespace_terminating {
+        return lift(draft, Some(format!("{what} stays in storage: its namespace is being deleted and takes no new pods")));
+    }
+    let seen = draft.seen;
+    let stored = match accept::storage(seen, storage_name) {
+        Ok(stored) => stored,
+        Err((reason, message)) => {
+            let since = draft.deleted_at().unwrap_or(draft.now);
+            if seconds_since(since, draft.now) > STORAGE_LIMIT.as_secs() {
+                return lift(draft, Some(format!("{what} stays in storage: {message}")));
+            }
+            draft.condition(REMOVED, "False", reason, format!("{what} cannot be removed: {message}"));
+            return Some(Requeue::After(PATIENTLY));
+        }
+    };
+    let Some(job) = draft.status.job.clone().filter(|job| job.purpose == JobPurpose::Remove) else {
+        draft.condition(REMOVED, "False", "Removing", format!("{what} is being removed"));
+        draft.intend(JobPurpose::Remove, 1);
+        return Some(Requeue::After(AT_ONCE));
+    };
+    match run::stage(draft, &job) {
+        Stage::Launch => {
+            let made = launch::remove(draft, stored, template, &job, &shard, &backup_name);
+            draft.actions.push(Action::CreateJob(Box::new(made)));
+            Some(Requeue::After(WATCH_ENGINE))
+        }
+        Stage::Wait(requeue) => Some(requeue),
+        Stage::Ended { outcome, .. } if is_gone(&outcome) => {
+            draft.event("BackupRemoved", format!("{what} is removed from storage"));
+            lift(draft, None)
+        }
+        Stage::Ended { outcome, log_tail } => {
+            let failure = report::failure(&outcome, &log_tail);
+            Some(again(draft, &job, &failure.reason, &format!("{}; {}", failure.message, failure.remedy)))
+        }
+        Stage::NeverStarted(failure) | Stage::Lost(failure) => {
+            Some(again(draft, &job, &failure.reason, &failure.message))
+        }
+    }
+}
+
+fn is_gone(outcome: &Outcome) -> bool {
+    use crate::backup::failure::Reason::{BackupNotFound, NoBackupFound};
+    let reason = outcome.failure.as_ref().map(|failure| failure.reason);
+    outcome.verdict != Verdict::Failed || matches!(reason, Some(BackupNotFound | NoBackupFound))
+}
+
+fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Requeue {
+    let pause = (10 << job.number.clamp(0, 10)).min(LONGEST_PAUSE);
+    let message = format!(
+        "the data was not removed: {message}; trying again in {pause} s (to let this object go without it, annotate it with \
+         {}=true)",
+        crate::resources::names::ANNOTATION_SKIP_REMOVAL
+    );
+    draft.condition(REMOVED, "False", reason, message.clone());
+    draft.warning("RemovalFailed", message);
+    draft.actions.push(Action::DeleteJob(job.name.clone()));
+    draft.intend(JobPurpose::Remove, job.number + 1);
+    if let Some(next) = &mut draft.status.job {
+        let at = draft.now + Duration::from_secs(pause);
+        next.launch_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(super::draft::whole_seconds(at)));
+    }
+    Requeue::After(Duration::from_secs(pause))
+}
+
+fn lift(draft: &mut Draft<'_>, left: Option<String>) -> Option<Requeue> {
+    if let Some(note) = left {
+        draft.warning("DataLeft", note);
+    }
+    draft.remove_finalizer(FINALIZER_REMOVE_BACKUP);
+    None
+}

@@ -1,0 +1,143 @@
+//! What an engine reports, put on the object.
+
+use super::draft::{Draft, REPLICATING};
+use super::observed::Told;
+use crate::api::{FailureStatus, ProgressStatus};
+use crate::backup::report::{Outcome, ProgressLine, ReplicationOutcome};
+use crate::progress::Step;
+
+/// The progress of a run under way. What the log's end does not tell stays as it was.
+pub fn progress(told: &Told, before: Option<ProgressStatus>) -> Option<ProgressStatus> {
+    let step = told.step?;
+    let mut status = before.unwrap_or_default();
+    if let Some(ProgressLine { time: _, step: _, progress, bytes_per_second, eta_seconds }) = &told.progress {
+        let known = |number: u64| Some(number).filter(|number| *number > 0).map(signed);
+        status.bytes_done = Some(signed(progress.bytes_done));
+        status.bytes_total = known(progress.bytes_total);
+        status.files_done = Some(signed(progress.files_done));
+        status.files_total = known(progress.files_total);
+        status.percent = percent(progress.bytes_done, progress.bytes_total);
+        status.bytes_per_second = known(*bytes_per_second);
+        status.eta_seconds = eta_seconds.map(signed);
+    }
+    status.step = Some(format!("{step:?}"));
+    status.summary = Some(match status.percent {
+        Some(percent) if step == Step::CopyingFiles => format!("{percent}%"),
+        _ => format!("{step:?}"),
+    });
+    Some(status)
+}
+
+fn percent(done: u64, total: u64) -> Option<i32> {
+    let percent = (u128::from(done) * 100).checked_div(u128::from(total))?;
+    i32::try_from(percent.min(100)).ok()
+}
+
+/// What a run that succeeded leaves on the object.
+pub fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
+    let status = &mut draft.status;
+    let or_before = |new: &Option<String>, before: Option<String>| new.clone().or(before);
+    status.backup_name = or_before(&outcome.backup_name, status.backup_name.take());
+    status.tablet_alias = or_before(&outcome.tablet_alias, status.tablet_alias.take());
+    status.engine = or_before(&outcome.engine, status.engine.take());
+    status.position = or_before(&outcome.position, status.position.take());
+    status.purged_position = or_before(&outcome.purged_position, status.purged_position.take());
+    status.size_bytes = outcome.size_bytes.map(signed);
+    status.size = outcome.size_bytes.map(size);
+    status.files = outcome.files.map(signed);
+    status.manifest.clone_from(&outcome.manifest);
+    status.warnings.clone_from(&outcome.warnings);
+    if let Some(progress) = &mut status.progress {
+        let total = progress.bytes_total.or(outcome.data_bytes.map(signed));
+        *progress = ProgressStatus {
+            summary: Some("100%".to_owned()),
+            percent: Some(100),
+            bytes_done: total,
+            bytes_total: total,
+            files_done: progress.files_total,
+            files_total: progress.files_total,
+            ..ProgressStatus::default()
+        };
+    }
+}
+
+/// What became of the tablet's replication, if the engine says so.
+pub fn replication(draft: &mut Draft<'_>, outcome: &Outcome) {
+    let Some(replication) = outcome.replication else { return };
+    let (status, message) = match replication {
+        ReplicationOutcome::CaughtUp => ("True", "the tablet replicates again and has caught up"),
+        ReplicationOutcome::Running => ("True", "the tablet replicates again and had not caught up when the run ended"),
+        ReplicationOutcome::LeftStopped => ("False", "replication did not run before the run either, or the tablet is a primary"),
+        ReplicationOutcome::NotConfigured => {
+            ("False", "the tablet has no source yet: Vitess sets one when it joins its shard (vttablet, or PlannedReparentShard)")
+        }
+        ReplicationOutcome::NotRestarted => {
+            ("False", "replication should run and does not: see status.failure, and on the tablet SHOW REPLICA STATUS")
+        }
+    };
+    draft.condition(REPLICATING, status, &format!("{replication:?}"), message);
+}
+
+/// The failure that an outcome carries.
+pub fn failure(outcome: &Outcome, log_tail: &[String]) -> FailureStatus {
+    let (reason, message, remedy) = match &outcome.failure {
+        Some(failure) => (format!("{:?}", failure.reason), failure.message.clone(), failure.remedy.clone()),
+        None => (
+            "Internal".to_owned(),
+            "the engine failed and did not say why".to_owned(),
+            "read logTail, and report this as a bug of the operator".to_owned(),
+        ),
+    };
+    FailureStatus { reason, message, remedy, log_tail: log_tail.to_vec() }
+}
+
+/// Bytes for people: `392.1Mi`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    if bytes < 1024 {
+        return bytes.to_string();
+    }
+    let mut tenths = u128::from(bytes) * 10;
+    let mut unit = "";
+    for next in UNITS {
+        if tenths < 10240 {
+            break;
+        }
+        tenths /= 1024;
+        unit = next;
+    }
+    format!("{}.{}{unit}", tenths / 10, tenths % 10)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Progress;
+
+    fn told(step: Step, done: u64, total: u64) -> Told {
+        let progress = Progress { bytes_done: done, bytes_total: total, files_done: 1, files_total: 4, ..Default::default() };
+        let time = jiff::Timestamp::UNIX_EPOCH;
+        Told { step: Some(step), progress: Some(ProgressLine { time, step, progress, bytes_per_second: 7, eta_seconds: Some(3) }) }
+    }
+
+    #[test]
+    fn progress_is_a_percentage_while_files_are_copied_and_a_step_otherwise() {
+        let copying = progress(&told(Step::CopyingFiles, 50, 200), None).unwrap();
+        assert_eq!((copying.summary.as_deref(), copying.percent), (Some("25%"), Some(25)));
+        let later = progress(&Told { step: Some(Step::StartingMysqld), progress: None }, Some(copying)).unwrap();
+        assert_eq!((later.summary.as_deref(), later.percent), (Some("StartingMysqld"), Some(25)));
+        let unknown = progress(&told(Step::CopyingFiles, 50, 0), None).unwrap();
+        assert_eq!((unknown.summary.as_deref(), unknown.percent, unknown.bytes_total), (Some("CopyingFiles"), None, None));
+        assert_eq!(progress(&Told::default(), None), None);
+    }
+
+    #[test]
+    fn sizes_are_written_for_people() {
+        let sizes = [0, 1023, 1024, 411_041_792, 1 << 40].map(size);
+        assert_eq!(sizes, ["0", "1023", "1.0Ki", "392.0Mi", "1.0Ti"]);
+    }
+}

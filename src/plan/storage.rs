@@ -1,0 +1,125 @@
+//! What to do for a VitessBackupStorage: say whether runs can use it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::draft::{ACCEPTED, PATIENTLY, set_condition, whole_seconds};
+use super::{Event, Plan, Requeue};
+use crate::api::{VitessBackupStorage, VitessBackupStorageStatus};
+use crate::resources::storage::claim;
+
+/// Why a storage cannot be used: a condition's reason, and what to do.
+pub type Problem = (&'static str, String);
+
+/// What a storage's plan looks at: the claims of its namespace, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub claims: BTreeMap<String, PersistentVolumeClaim>,
+}
+
+/// The storage's next status.
+pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<VitessBackupStorageStatus> {
+    let mut status = storage.status.clone().unwrap_or_default();
+    status.observed_generation = storage.metadata.generation;
+    let mut conditions = std::mem::take(&mut status.conditions);
+    let (value, reason, message) = match problem(storage, &seen.claims) {
+        None => ("True", "VolumeFound", "runs can use this storage".to_owned()),
+        Some((reason, message)) => ("False", reason, message),
+    };
+    let before = conditions.iter().find(|condition| condition.type_ == ACCEPTED).map(|known| known.reason.clone());
+    let time = Time(whole_seconds(now));
+    set_condition(&mut conditions, time, storage.metadata.generation, ACCEPTED, value, reason, message.clone());
+    let changed = before.as_deref() != Some(reason);
+    let event = Event { warning: value == "False", reason, note: message };
+    Plan {
+        actions: Vec::new(),
+        status: Some(VitessBackupStorageStatus { conditions, ..status }),
+        requeue: if value == "True" { Requeue::OnChange } else { Requeue::After(PATIENTLY) },
+        events: if changed { vec![event] } else { Vec::new() },
+    }
+}
+
+/// Why this storage cannot be used now.
+pub fn problem(storage: &VitessBackupStorage, claims: &BTreeMap<String, PersistentVolumeClaim>) -> Option<Problem> {
+    let name = storage.metadata.name.as_deref().unwrap_or_default();
+    let Some(file) = &storage.spec.file else {
+        let text = format!(
+            "VitessBackupStorage {name} names a service that this version of the operator does not have: use file, or \
+             install a version of the operator that has it"
+        );
+        return Some(("StorageNotSupported", text));
+    };
+    let volumes = [file.persistent_volume_claim.is_some(), file.nfs.is_some(), file.host_path.is_some()];
+    if volumes.into_iter().filter(|set| *set).count() != 1 {
+        let text = format!("VitessBackupStorage {name} must name exactly one volume: persistentVolumeClaim, nfs or hostPath");
+        return Some(("StorageInvalid", text));
+    }
+    let claim = claim(&storage.spec)?;
+    let Some(found) = claims.get(claim) else {
+        let text = format!(
+            "claim {claim} of VitessBackupStorage {name} does not exist: create the PersistentVolumeClaim, or correct \
+             spec.file.persistentVolumeClaim.claimName"
+        );
+        return Some(("VolumeNotFound", text));
+    };
+    if found.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost") {
+        let text = format!("claim {claim} of VitessBackupStorage {name} has lost its volume: bind it to one that exists");
+        return Some(("VolumeLost", text));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn storage(spec: serde_json::Value) -> VitessBackupStorage {
+        serde_json::from_value(json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackupStorage",
+            "metadata": {"name": "backups", "generation": 3}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn on_claim() -> VitessBackupStorage {
+        storage(json!({"file": {"persistentVolumeClaim": {"claimName": "vitess-backups"}}}))
+    }
+
+    fn with_claim(phase: &str) -> Seen {
+        let claim = serde_json::from_value(json!({"status": {"phase": phase}})).unwrap();
+        Seen { claims: BTreeMap::from([("vitess-backups".to_owned(), claim)]) }
+    }
+
+    const NOW: &str = "2026-01-01T00:00:00.5Z";
+
+    #[test]
+    fn a_claim_that_does_not_exist_is_a_condition_that_heals_when_it_does() {
+        let mut object = on_claim();
+        let plan = next(&object, &Seen::default(), NOW.parse().unwrap());
+        let condition = plan.status.as_ref().unwrap().conditions[0].clone();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "VolumeNotFound"));
+        assert!(condition.message.contains("create the PersistentVolumeClaim"), "{}", condition.message);
+        assert_eq!(plan.events.len(), 1);
+        object.status = plan.status;
+
+        let again = next(&object, &Seen::default(), NOW.parse().unwrap());
+        assert_eq!((again.status, again.events), (object.status.clone(), vec![]), "nothing new, nothing to write or tell");
+
+        let healed = next(&object, &with_claim("Pending"), NOW.parse().unwrap());
+        let condition = healed.status.unwrap().conditions[0].clone();
+        assert_eq!((condition.status.as_str(), condition.observed_generation), ("True", Some(3)));
+        assert_eq!(healed.requeue, Requeue::OnChange);
+    }
+
+    #[test]
+    fn a_claim_without_its_volume_and_a_service_of_a_later_version_are_not_accepted() {
+        let reason = |object: &VitessBackupStorage, seen: &Seen| problem(object, &seen.claims).map(|(reason, _)| reason);
+        assert_eq!(reason(&on_claim(), &with_claim("Lost")), Some("VolumeLost"));
+        assert_eq!(reason(&storage(json!({"s3": {}})), &Seen::default()), Some("StorageNotSupported"));
+        assert_eq!(reason(&storage(json!({"file": {"hostPath": {"path": "/a"}}})), &Seen::default()), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! The engine's command lines. Flags are written `--name=value`: a shard may begin with a dash.
+
+use super::attach::Attachment;
+use crate::api::{
+    BackupSelector, BuiltinOptions, Compression, CompressionEngine, ExistingData, GoDuration, VitessBackupSpec,
+    VitessRestoreSpec,
+};
+use crate::topo::{KeyspaceShard, TabletAlias};
+
+/// Where the engine writes its outcome for the kubelet.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// How a restore finds its files.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RestoreOnto<'a> {
+    Tablet { alias: &'a TabletAlias, attachment: &'a Attachment },
+    /// The directory of a tablet that does not run.
+    Files { tablet_dir: String },
+}
+
+/// `vitess-backup backup <alias> …`. `started` is part of the backup's name, so that a run that is launched again has
+/// the same.
+pub fn backup(
+    spec: &VitessBackupSpec,
+    tablet: &TabletAlias,
+    shard: &KeyspaceShard,
+    attachment: &Attachment,
+    storage: &[String],
+    allow_primary: bool,
+    started: jiff::Timestamp,
+) -> Vec<String> {
+    let mut args = vec!["backup".to_owned(), tablet.to_string()];
+    args.extend(shard_flags(shard));
+    args.extend(attached(attachment));
+    args.extend_from_slice(storage);
+    args.push("--backup-engine-implementation=builtin".to_owned());
+    args.extend(spec.concurrency.map(|n| format!("--concurrency={n}")));
+    args.extend(spec.compression.iter().flat_map(compression));
+    if allow_primary {
+        args.push("--allow-primary".to_owned());
+    }
+    if let Some(BuiltinOptions { upgrade_safe, allow_incomplete }) = &spec.builtin {
+        args.extend(upgrade_safe.then(|| "--upgrade-safe".to_owned()));
+        args.extend(allow_incomplete.then(|| "--allow-incomplete".to_owned()));
+    }
+    args.push(format!("--backup-time={started:.0}"));
+    args.extend(spec.vtctld.iter().map(|vtctld| format!("--vtctld-server={}", vtctld.address)));
+    args.extend(reporting(spec.deadline));
+    args
+}
+
+fn compression(compression: &Compression) -> Vec<String> {
+    let Compression { enabled, engine, level } = compression;
+    let mut args = Vec::new();
+    args.extend((!enabled).then(|| "--backup-storage-compress=false".to_owned()));
+    args.extend(engine.map(|engine| format!("--compression-engine-name={}", compression_engine(engine))));
+    args.extend(level.map(|level| format!("--compression-level={level}")));
+    args
+}
+
+fn compression_engine(engine: CompressionEngine) -> &'static str {
+    match engine {
+        CompressionEngine::Pargzip => "pargzip",
+        CompressionEngine::Pgzip => "pgzip",
+        CompressionEngine::Zstd => "zstd",
+        CompressionEngine::Lz4 => "lz4",
+        CompressionEngine::External => "external",
+    }
+}
+
+/// `vitess-backup restore …`
+pub fn restore(spec: &VitessRestoreSpec, onto: &RestoreOnto<'_>, storage: &[String]) -> Vec<String> {
+    let mut args = vec!["restore".to_owned()];
+    args.extend(shard_flags(&spec.shard));
+    match onto {
+        RestoreOnto::Tablet { attachment, .. } => args.extend(attached(attachment)),
+        RestoreOnto::Files { tablet_dir } => {
+            args.push(format!("--tablet-dir={tablet_dir}"));
+            args.push("--mysqld=stopped".to_owned());
+        }
+    }
+    args.extend_from_slice(storage);
+    let BackupSelector { latest: _, name, at_or_before, to_timestamp: _, to_position: _ } = &spec.backup;
+    args.extend(name.iter().map(|name| format!("--backup-name={name}")));
+    args.extend(at_or_before.iter().map(|time| format!("--restore-from-backup-ts={time}")));
+    args.push(match spec.existing_data {
+        ExistingData::Refuse => "--existing-data=refuse".to_owned(),
+        ExistingData::Replace => "--existing-data=replace".to_owned(),
+    });
+    let waits = spec.wait_for_backup_interval > GoDuration::default();
+    args.push(if waits { "--no-backup=report".to_owned() } else { "--no-backup=empty".to_owned() });
+    args.extend(spec.concurrency.map(|n| format!("--restore-concurrency={n}")));
+    if !spec.allowed_backup_engines.is_empty() {
+        args.push(format!("--restore-from-backup-allowed-engines={}", spec.allowed_backup_engines.join(",")));
+    }
+    if let (Some(vtctld), RestoreOnto::Tablet { alias, .. }) = (&spec.vtctld, onto) {
+        args.push(format!("--vtctld-server={}", vtctld.address));
+        args.push(format!("--tablet-alias={alias}"));
+    }
+    args.extend(reporting(spec.deadline));
+    args
+}
+
+/// `vitess-backup recover …`
+pub fn recover(attachment: &Attachment, storage: &[String], deadline: GoDuration) -> Vec<String> {
+    let Attachment { tablet_dir, mysqlctl_socket, .. } = attachment;
+    let mut args = vec!["recover".to_owned(), format!("--tablet-dir={tablet_dir}")];
+    args.push(format!("--mysqlctl-socket={mysqlctl_socket}"));
+    args.extend_from_slice(storage);
+    args.extend(reporting(deadline));
+    args
+}
+
+/// `vitess-backup remove --force …`. By force, because whoever sets deletionPolicy Delete has asked for just this, also for
+/// a shard's only good backup.
+pub fn remove(shard: &str, backup_name: &str, storage: &[String], deadline: GoDuration) -> Vec<String> {
+    let mut args = vec!["remove".to_owned()];
+    args.extend_from_slice(storage);
+    args.push("--force".to_owned());
+    args.extend(reporting(deadline));
+    args.extend([shard.to_owned(), backup_name.to_owned()]);
+    args
+}
+
+fn shard_flags(shard: &KeyspaceShard) -> [String; 2] {
+    [format!("--keyspace={}", shard.keyspace()), format!("--shard={}", shard.shard())]
+}
+
+fn attached(attachment: &Attachment) -> Vec<String> {
+    let Attachment { tablet_dir, mysqlctl_socket, mysql_socket, .. } = attachment;
+    let mut args = vec![format!("--tablet-dir={tablet_dir}"), "--mysqld=mysqlctld".to_owned()];
+    args.push(format!("--mysqlctl-socket={mysqlctl_socket}"));
+    args.extend(mysql_socket.iter().map(|socket| format!("--mysql-socket={socket}")));
+    args
+}
+
+fn reporting(deadline: GoDuration) -> [String; 3] {
+    ["--report=json".to_owned(), format!("--termination-log={TERMINATION_LOG}"), format!("--deadline={deadline}")]
+}

@@ -1,0 +1,128 @@
+//! Names, label keys and finalizers: deterministic, so that whoever comes back finds what was made.
+
+use crate::api::JobPurpose;
+use crate::topo::{KeyspaceShard, TabletAlias};
+
+/// Who writes: the field manager of server-side apply, the reporter of events, the value of managed-by.
+pub const OPERATOR: &str = "vitess-backup-operator";
+
+/// The uid of the VitessBackup or VitessRestore that an engine Job, its pod or a lock belongs to.
+pub const LABEL_RUN_UID: &str = "backup.vitess.io/run-uid";
+/// Its kind.
+pub const LABEL_RUN_KIND: &str = "backup.vitess.io/run-kind";
+/// What a Job is for: a [`JobPurpose`] in lower case.
+pub const LABEL_PURPOSE: &str = "backup.vitess.io/purpose";
+/// On the Leases that say which run works on what.
+pub const LABEL_LOCK: &str = "backup.vitess.io/lock";
+/// The name of the VitessBackup or VitessRestore; an annotation because it may be longer than a label.
+pub const ANNOTATION_RUN: &str = "backup.vitess.io/run";
+/// What a lock is about, for people.
+pub const ANNOTATION_LOCK_OF: &str = "backup.vitess.io/lock-of";
+/// Set to "true" by a person to let a VitessBackup go although its data could not be removed.
+pub const ANNOTATION_SKIP_REMOVAL: &str = "backup.vitess.io/skip-removal";
+
+/// The data in storage goes before the object does (deletionPolicy Delete).
+pub const FINALIZER_REMOVE_BACKUP: &str = "backup.vitess.io/remove-backup";
+/// A run is under way: its engine is stopped and the tablet put back before the object goes.
+pub const FINALIZER_RUN: &str = "backup.vitess.io/run";
+
+const NAME_LIMIT: usize = 63;
+
+/// The name of a Job of a run, at most 63 characters (the pod carries it as a label). The object's uid is in it, so that an
+/// object created again under the same name does not take a predecessor's Job for its own.
+pub fn job_name(run_name: &str, run_uid: &str, purpose: JobPurpose, number: i32) -> String {
+    let uid: String = run_uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    let suffix = format!("-{uid}-{}-{number}", purpose_text(purpose));
+    let room = NAME_LIMIT.saturating_sub(suffix.len());
+    // A Job's name may hold dots; its pod's host name is cut there, which says less than a dash.
+    let stem: String = run_name.chars().take(room).map(|c| if c == '.' { '-' } else { c }).collect();
+    format!("{}{suffix}", stem.trim_end_matches('-'))
+}
+
+/// `backup`, `restore`, `recover`, `remove`.
+pub fn purpose_text(purpose: JobPurpose) -> &'static str {
+    match purpose {
+        JobPurpose::Backup => "backup",
+        JobPurpose::Restore => "restore",
+        JobPurpose::Recover => "recover",
+        JobPurpose::Remove => "remove",
+    }
+}
+
+/// What only one run may work on at a time: the name of its Lease, and what it is in words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lock {
+    pub lease: String,
+    pub of: String,
+}
+
+impl Lock {
+    pub fn tablet(alias: &TabletAlias) -> Self {
+        Self::new("tablet", &alias.to_string())
+    }
+
+    /// One backup per shard at a time, so that a shard never has two replicas out of service for backups.
+    pub fn shard(shard: &KeyspaceShard) -> Self {
+        Self::new("shard", &shard.to_string())
+    }
+
+    pub fn volume(claim_name: &str) -> Self {
+        Self::new("volume", claim_name)
+    }
+
+    fn new(kind: &str, of: &str) -> Self {
+        Self { lease: format!("vitess-backup-{kind}-{}", slug(of, 150)), of: format!("{kind} {of}") }
+    }
+}
+
+/// The text as part of an object's name: lower case, other characters as dashes, and a checksum when that changed it.
+pub fn slug(text: &str, limit: usize) -> String {
+    let plain: String = text
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .take(limit)
+        .collect();
+    let trimmed = plain.trim_matches('-');
+    if trimmed == text { plain } else { format!("{trimmed}-{:08x}", crc32fast::hash(text.as_bytes())) }
+}
+
+/// The name that a backup started at this time by this tablet has: `2021-04-29.133050.zone1-0000000101`.
+///
+/// Source: Vitess names backups by `time.Format("2006-01-02.150405")` in UTC and the tablet's alias.
+pub fn backup_name(started: jiff::Timestamp, tablet: &TabletAlias) -> String {
+    format!("{}.{tablet}", started.strftime("%Y-%m-%d.%H%M%S"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "5f3c2a9e-1111-2222-3333-444455556666";
+
+    #[test]
+    fn the_name_of_a_job_fits_a_label_and_tells_objects_of_the_same_name_apart() {
+        assert_eq!(job_name("nightly", UID, JobPurpose::Backup, 1), "nightly-5f3c2a9e-backup-1");
+        let long = job_name(&"a.b".repeat(80), UID, JobPurpose::Recover, 12);
+        assert_eq!(long.len(), 63);
+        assert!(long.ends_with("-5f3c2a9e-recover-12"), "{long}");
+        assert_ne!(job_name("a", UID, JobPurpose::Backup, 1), job_name("a", "6f3c2a9e", JobPurpose::Backup, 1));
+    }
+
+    #[test]
+    fn locks_of_different_things_have_different_names() {
+        let alias = |text: &str| Lock::tablet(&text.parse().unwrap()).lease;
+        assert_eq!(alias("zone1-0000000101"), "vitess-backup-tablet-zone1-0000000101");
+        assert_ne!(alias("Zone1-101"), alias("zone1-101"));
+        assert_ne!(alias("zone_1-101"), alias("zone-1-101"));
+        let shard = |text: &str| Lock::shard(&text.parse().unwrap()).lease;
+        assert_ne!(shard("commerce/-80"), shard("commerce/80-"));
+        assert!(shard("commerce/-").starts_with("vitess-backup-shard-commerce-"));
+    }
+
+    #[test]
+    fn a_backup_is_named_as_vitess_names_it() {
+        let started = "2021-04-29T13:30:50Z".parse().unwrap();
+        assert_eq!(backup_name(started, &"zone1-101".parse().unwrap()), "2021-04-29.133050.zone1-0000000101");
+    }
+}
