@@ -31,6 +31,9 @@ pub enum MysqldError {
 
     #[error("could not reach mysqlctld on {socket} within {waited:?}: {last}", socket = socket.display())]
     MysqlctldUnreachable { socket: PathBuf, waited: Duration, last: String },
+    /// mysqlctld went away while it was at it.
+    #[error("mysqlctld on {socket} broke off {call}: {last}", socket = socket.display())]
+    MysqlctldLost { socket: PathBuf, call: &'static str, last: String },
     #[error("mysqlctld on {socket} failed {call}: {message}", socket = socket.display())]
     MysqlctldFailed { socket: PathBuf, call: &'static str, message: String },
     #[error("mysqlctld on {socket} did not end {call} within {waited:?}", socket = socket.display())]
@@ -53,6 +56,9 @@ pub enum MysqldError {
     UncleanStop { status: String },
     #[error("mysqld is running although the files were said to be at rest: {evidence}")]
     NotAtRest { evidence: String },
+    /// Nothing may be concluded about a mysqld there.
+    #[error("could not {verb} {path}: {source}", path = path.display())]
+    Look { verb: &'static str, path: PathBuf, source: io::Error },
     #[error("could not {verb} {path}: {source}", path = path.display())]
     File { verb: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -90,7 +96,7 @@ impl MysqldError {
                 "check that mysqlctld is running with --socket-file on a volume which the engine shares with it, and that \
                  the engine runs as the same user; or choose another way with --mysqld",
             ),
-            Self::MysqlctldFailed { .. } | Self::MysqlctldTimeout { .. } => {
+            Self::MysqlctldFailed { .. } | Self::MysqlctldLost { .. } | Self::MysqlctldTimeout { .. } => {
                 (Reason::MysqlctlFailed, "look into mysqlctld's log and mysqld's error.log in the tablet directory")
             }
             Self::ProgramNotFound { .. } | Self::MysqldNotFound => (
@@ -111,11 +117,10 @@ impl MysqldError {
             Self::NotAtRest { .. } => {
                 (Reason::MysqldNotStopped, "stop mysqld first, or use --mysqld mysqlctld to let the engine stop it")
             }
-            Self::File { .. } => (
-                Reason::FileUnwritable,
-                "run the engine as the user that owns the tablet directory, with the volume mounted writable",
-            ),
-            Self::Layout(LayoutError::Write { .. }) => (
+            Self::Look { .. } => {
+                (Reason::FileUnreadable, "run the engine as the user that owns the tablet directory, or as root")
+            }
+            Self::File { .. } | Self::Layout(LayoutError::Write { .. }) => (
                 Reason::FileUnwritable,
                 "run the engine as the user that owns the tablet directory, with the volume mounted writable",
             ),
