@@ -31,6 +31,9 @@ pub enum MysqldError {
 
     #[error("could not reach mysqlctld on {socket} within {waited:?}: {last}", socket = socket.display())]
     MysqlctldUnreachable { socket: PathBuf, waited: Duration, last: String },
+    /// mysqlctld went away while it was at it.
+    #[error("mysqlctld on {socket} broke off {call}: {last}", socket = socket.display())]
+    MysqlctldLost { socket: PathBuf, call: &'static str, last: String },
     #[error("mysqlctld on {socket} failed {call}: {message}", socket = socket.display())]
     MysqlctldFailed { socket: PathBuf, call: &'static str, message: String },
     #[error("mysqlctld on {socket} did not end {call} within {waited:?}", socket = socket.display())]
@@ -90,7 +93,7 @@ impl MysqldError {
                 "check that mysqlctld is running with --socket-file on a volume which the engine shares with it, and that \
                  the engine runs as the same user; or choose another way with --mysqld",
             ),
-            Self::MysqlctldFailed { .. } | Self::MysqlctldTimeout { .. } => {
+            Self::MysqlctldFailed { .. } | Self::MysqlctldLost { .. } | Self::MysqlctldTimeout { .. } => {
                 (Reason::MysqlctlFailed, "look into mysqlctld's log and mysqld's error.log in the tablet directory")
             }
             Self::ProgramNotFound { .. } | Self::MysqldNotFound => (

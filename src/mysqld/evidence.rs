@@ -10,6 +10,7 @@ use rustix::process::{Flock, FlockType, Pid};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
+use super::client::Mysql;
 use super::error::MysqldError;
 use super::layout::Layout;
 
@@ -85,16 +86,26 @@ pub(super) const START_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Pause between two looks.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 
-/// Looks until a mysqld that is starting or stopping either answers or is no longer alive, or `limit` is over.
-pub(super) async fn settle(layout: &Layout, limit: Duration) -> Result<Evidence, MysqldError> {
+/// Waits for a mysqld that lives, perhaps still starting or already stopping: `true` once it answers SQL, `false` once it
+/// does not live (any more).
+pub(super) async fn wait_answering_or_gone(
+    layout: &Layout,
+    mysql: &Mysql,
+    limit: Duration,
+) -> Result<bool, MysqldError> {
     let begun = Instant::now();
     loop {
         let evidence = Evidence::gather(layout).await?;
-        if evidence.socket_answers || !evidence.alive() {
-            return Ok(evidence);
+        if !evidence.alive() {
+            return Ok(false);
         }
+        // A dying process may still accept a connection, so that only an answer counts.
+        let last = match mysql.ping().await {
+            Ok(()) => return Ok(true),
+            Err(error) => format!("{evidence}; {error}"),
+        };
         if begun.elapsed() >= limit {
-            return Err(MysqldError::StillRunning { waited: limit, evidence: evidence.to_string() });
+            return Err(MysqldError::NotReady { socket: layout.socket.clone(), waited: limit, last });
         }
         sleep(POLL).await;
     }

@@ -9,6 +9,7 @@
 mod client;
 mod control;
 mod error;
+mod error_log;
 mod evidence;
 mod layout;
 mod my_cnf;

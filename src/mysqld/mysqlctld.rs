@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::client::Mysql;
 use super::control::MysqldControl;
 use super::error::MysqldError;
+use super::error_log;
 use super::evidence::{self, Evidence};
 use super::layout::Layout;
 use super::rpc::{Empty, MysqlctlClient, ShutdownRequest, StartRequest, VersionStringResponse};
@@ -41,6 +42,18 @@ impl Mysqlctld {
         self
     }
 
+    /// mysqlctld leaves together with a mysqld that ends while starting, and only the latter's log says why.
+    fn with_error_log(&self, error: MysqldError) -> MysqldError {
+        match error {
+            MysqldError::MysqlctldLost { .. } => {
+                let log = self.layout.error_log.clone();
+                let tail = error_log::tail(&log);
+                MysqldError::StartFailed { status: error.to_string(), log, tail }
+            }
+            other => other,
+        }
+    }
+
     /// How long a call waits for a mysqlctld that cannot be reached; 30 seconds by default.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
@@ -58,13 +71,19 @@ const LONG: Duration = Duration::from_secs(6 * 3600);
 #[async_trait]
 impl MysqldControl for Mysqlctld {
     async fn start(&self, extra_args: &[&str]) -> Result<(), MysqldError> {
-        if evidence::settle(&self.layout, self.start_timeout).await?.socket_answers {
-            return self.mysql.wait_ready(self.start_timeout).await;
+        if evidence::wait_answering_or_gone(&self.layout, &self.mysql, self.start_timeout).await? {
+            return Ok(());
         }
         evidence::clear_leftovers(&self.layout).await?;
         let mysqld_args = extra_args.iter().map(|&argument| argument.to_owned()).collect();
-        let Empty {} = self.rpc.call("Start", StartRequest { mysqld_args }, self.start_timeout).await?;
-        self.mysql.wait_ready(self.start_timeout).await
+        let started = self.rpc.call("Start", StartRequest { mysqld_args }, self.start_timeout).await;
+        let Empty {} = started.map_err(|error| self.with_error_log(error))?;
+        if evidence::wait_answering_or_gone(&self.layout, &self.mysql, self.start_timeout).await? {
+            return Ok(());
+        }
+        let status = "it answered mysqlctld and was gone".to_owned();
+        let log = self.layout.error_log.clone();
+        Err(MysqldError::StartFailed { status, tail: error_log::tail(&log), log })
     }
 
     async fn shutdown(&self, timeout: Duration) -> Result<(), MysqldError> {

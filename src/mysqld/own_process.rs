@@ -1,7 +1,5 @@
 //! A mysqld that we start ourselves.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,8 +13,9 @@ use tokio::time::{Instant, sleep};
 use super::client::Mysql;
 use super::control::MysqldControl;
 use super::error::MysqldError;
+use super::error_log;
 use super::evidence::{self, Evidence, POLL};
-use super::layout::{Layout, Owner};
+use super::layout::Layout;
 use super::mysql_root::MysqlRoot;
 use super::version::ServerVersion;
 
@@ -57,7 +56,7 @@ impl OwnProcess {
     async fn spawn(&self, extra_args: &[&str]) -> Result<Child, MysqldError> {
         let mysqld = self.root.program("mysqld")?;
         let owner = self.layout.owner().await?;
-        let log = open_log(&self.layout.error_log, owner)?;
+        let log = error_log::open(&self.layout.error_log, owner)?;
         let mut command = Command::new(&mysqld);
         command
             .arg(format!("--defaults-file={}", self.layout.my_cnf.display()))
@@ -90,7 +89,7 @@ impl OwnProcess {
             if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
                 *child = None;
                 let log = self.layout.error_log.clone();
-                let tail = tail_of(&log);
+                let tail = error_log::tail(&log);
                 return Err(MysqldError::StartFailed { status: status.to_string(), log, tail });
             }
             if begun.elapsed() >= self.start_timeout {
@@ -125,9 +124,10 @@ impl MysqldControl for OwnProcess {
     async fn start(&self, extra_args: &[&str]) -> Result<(), MysqldError> {
         let mut child = self.child.lock().await;
         reap(&mut child);
-        if evidence::settle(&self.layout, self.start_timeout).await?.socket_answers {
-            return self.mysql.wait_ready(self.start_timeout).await;
+        if evidence::wait_answering_or_gone(&self.layout, &self.mysql, self.start_timeout).await? {
+            return Ok(());
         }
+        reap(&mut child);
         evidence::clear_leftovers(&self.layout).await?;
         *child = Some(self.spawn(extra_args).await?);
         self.wait_started(&mut child).await
@@ -229,39 +229,6 @@ fn reap(child: &mut Option<Child>) -> Option<std::process::ExitStatus> {
     let status = child.as_mut()?.try_wait().ok()??;
     *child = None;
     Some(status)
-}
-
-/// Where mysqld's first words go, before it opens the log itself. In containers the log may be a link to a terminal or
-/// pipe that cannot be opened: then they are lost.
-fn open_log(path: &Path, owner: Owner) -> Result<Option<std::fs::File>, MysqldError> {
-    let is_new = !path.exists();
-    match OpenOptions::new().create(true).append(true).open(path) {
-        Ok(file) => {
-            if is_new && geteuid().is_root() {
-                let given = std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid));
-                given.map_err(|source| MysqldError::File { verb: "give away", path: path.to_path_buf(), source })?;
-            }
-            Ok(Some(file))
-        }
-        Err(_) if !is_new => Ok(None),
-        Err(source) => Err(MysqldError::File { verb: "create", path: path.to_path_buf(), source }),
-    }
-}
-
-/// The last 4 KiB of a log, as Vitess shows it.
-fn tail_of(path: &Path) -> String {
-    let read = || -> io::Result<String> {
-        if !std::fs::metadata(path)?.is_file() {
-            return Ok("(not a file)".to_owned());
-        }
-        let mut file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
-        let mut bytes = Vec::new();
-        file.take(4096).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
-    };
-    read().unwrap_or_else(|error| format!("(could not be read: {error})"))
 }
 
 #[cfg(test)]

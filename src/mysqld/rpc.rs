@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
@@ -70,70 +70,75 @@ impl MysqlctlClient {
         Self { socket: socket.into(), patience: Duration::from_secs(30) }
     }
 
-    /// Calls `method`, again every 100 ms while mysqlctld is unavailable (as Vitess does, but not without end), each time
-    /// for at most `limit`.
+    /// Calls `method` for at most `limit`, once mysqlctld can be connected to.
+    ///
+    /// Vitess's client calls again whatever was broken off; but a mysqlctld that goes away in mid-call did so because its
+    /// mysqld died, and would die again.
     pub(super) async fn call<Q, A>(&self, method: &'static str, request: Q, limit: Duration) -> Result<A, MysqldError>
     where
-        Q: prost::Message + Clone + Send + Sync + 'static,
+        Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
+        let channel = self.connect().await?;
+        let socket = self.socket.clone();
+        let status = match timeout(limit, unary(channel, method, request)).await {
+            Err(_) => return Err(MysqldError::MysqlctldTimeout { socket, call: method, waited: limit }),
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(status)) => status,
+        };
+        let broken_off = status.code() == Code::Unavailable || status.source().is_some();
+        Err(if broken_off {
+            MysqldError::MysqlctldLost { socket, call: method, last: with_causes(status.message(), &status) }
+        } else {
+            MysqldError::MysqlctldFailed { socket, call: method, message: status.message().to_owned() }
+        })
+    }
+
+    /// Tries every 100 ms, until patience is at an end.
+    async fn connect(&self) -> Result<Channel, MysqldError> {
         let begun = Instant::now();
         loop {
-            let once = unary(&self.socket, method, request.clone());
-            let status = match tokio::time::timeout(limit, once).await {
-                Err(_) => {
-                    return Err(MysqldError::MysqlctldTimeout {
-                        socket: self.socket.clone(),
-                        call: method,
-                        waited: limit,
-                    });
-                }
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => status,
+            let error = match timeout(self.patience.max(Duration::from_secs(1)), channel(&self.socket)).await {
+                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(error)) => with_causes(&error.to_string(), &error),
+                Err(_) => "no answer".to_owned(),
             };
-            if status.code() != Code::Unavailable {
-                let message = status.message().to_owned();
-                return Err(MysqldError::MysqlctldFailed { socket: self.socket.clone(), call: method, message });
-            }
             if begun.elapsed() >= self.patience {
-                let last = with_causes(&status);
-                return Err(MysqldError::MysqlctldUnreachable {
-                    socket: self.socket.clone(),
-                    waited: self.patience,
-                    last,
-                });
+                let socket = self.socket.clone();
+                return Err(MysqldError::MysqlctldUnreachable { socket, waited: self.patience, last: error });
             }
             sleep(Duration::from_millis(100)).await;
         }
     }
 }
 
-async fn unary<Q, A>(socket: &Path, method: &'static str, request: Q) -> Result<A, Status>
+async fn unary<Q, A>(channel: Channel, method: &'static str, request: Q) -> Result<A, Status>
 where
     Q: prost::Message + Send + Sync + 'static,
     A: prost::Message + Default + Send + Sync + 'static,
 {
     let path = PathAndQuery::try_from(format!("/mysqlctl.MysqlCtl/{method}"));
     let path = path.map_err(|error| Status::internal(error.to_string()))?;
-    let mut grpc = tonic::client::Grpc::new(channel(socket));
+    let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let codec = tonic_prost::ProstCodec::<Q, A>::default();
     grpc.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
 }
 
-fn channel(socket: &Path) -> Channel {
+async fn channel(socket: &Path) -> Result<Channel, tonic::transport::Error> {
     let socket = socket.to_path_buf();
     // The name is only for the :authority header; a unix socket has none.
-    Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+    let connector = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    }))
+    });
+    Endpoint::from_static("http://localhost").connect_with_connector(connector).await
 }
 
-/// gRPC statuses hide what really happened in their sources.
-fn with_causes(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = status.source();
+/// The outermost error is often only "transport error".
+fn with_causes(outermost: &str, error: &dyn Error) -> String {
+    let mut text = outermost.to_owned();
+    let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
         if !text.contains(&next) {
