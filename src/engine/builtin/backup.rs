@@ -188,7 +188,7 @@ impl Run<'_> {
         self.monitor.step(Step::StoppingMysqld);
         self.at(JournalStep::StoppingMysqld)?;
         self.went_down = Some(Instant::now());
-        self.server.control.shutdown(self.server.shutdown_timeout).await?;
+        self.server.stop().await?;
 
         self.monitor.step(Step::CopyingFiles);
         self.at(JournalStep::CopyingFiles)?;
