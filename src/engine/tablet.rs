@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::EngineError;
-use crate::mysqld::{Layout, Mysql, MysqlRoot, Mysqlctld, MysqldControl, OwnProcess, Stopped};
+use crate::mysqld::{Layout, Mysql, MysqlRoot, Mysqlctld, MysqldControl, MysqldError, OwnProcess, Stopped};
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// Who starts and stops the tablet's mysqld.
@@ -84,4 +84,15 @@ pub struct Server {
     pub control: Box<dyn MysqldControl>,
     pub shutdown_timeout: Duration,
     pub catch_up_timeout: Duration,
+}
+
+impl Server {
+    /// Stops mysqld cleanly.
+    ///
+    /// # Errors
+    /// When it does not stop in time; it may still be on its way down.
+    pub async fn stop(&self) -> Result<(), MysqldError> {
+        self.mysql.close().await;
+        self.control.shutdown(self.shutdown_timeout).await
+    }
 }

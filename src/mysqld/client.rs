@@ -81,6 +81,14 @@ impl Mysql {
         &self.user
     }
 
+    /// Closes the connection until it is needed again. A server that is told to stop waits two seconds for its clients to
+    /// go before it cuts them off.
+    pub async fn close(&self) {
+        if let Some(connection) = self.connection.lock().await.take() {
+            let _ = timeout(CONNECT_TIMEOUT, connection.conn.disconnect()).await;
+        }
+    }
+
     /// # Errors
     /// When the server does not answer.
     pub async fn ping(&self) -> Result<(), MysqldError> {

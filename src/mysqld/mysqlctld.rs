@@ -87,6 +87,7 @@ impl MysqldControl for Mysqlctld {
     }
 
     async fn shutdown(&self, timeout: Duration) -> Result<(), MysqldError> {
+        self.mysql.close().await;
         if !Evidence::gather(&self.layout).await?.alive() {
             // mysqlctld would try to connect to a socket file that a killed mysqld left.
             evidence::clear_leftovers(&self.layout).await?;

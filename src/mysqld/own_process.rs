@@ -106,7 +106,9 @@ impl OwnProcess {
             return terminate(pid).map(|()| true);
         }
         if evidence.socket_answers {
-            return match (self.mysql.shutdown().await, evidence.process) {
+            let told = self.mysql.shutdown().await;
+            self.mysql.close().await;
+            return match (told, evidence.process) {
                 (Ok(()), _) => Ok(true),
                 (Err(_), Some(pid)) => terminate(pid).map(|()| true),
                 (Err(error), None) => Err(error),
@@ -134,6 +136,7 @@ impl MysqldControl for OwnProcess {
     }
 
     async fn shutdown(&self, timeout: Duration) -> Result<(), MysqldError> {
+        self.mysql.close().await;
         let mut child = self.child.lock().await;
         let begun = Instant::now();
         let mut told = false;

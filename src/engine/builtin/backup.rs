@@ -107,11 +107,12 @@ pub async fn backup(
         ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::StoppingReplication)
     };
     journal.write(&entry)?;
-    let handle = match interrupt.race(async { Ok(storage.begin_backup(shard, &name).await?) }).await {
+    // Not to be cut short: what is begun must be known, or nobody would remove it.
+    let handle = match storage.begin_backup(shard, &name).await {
         Ok(handle) => handle,
         Err(error) => {
             journal.remove()?;
-            return Err(error);
+            return Err(error.into());
         }
     };
     let run = Run { server, checked, options, handle, shard, journal, entry, interrupt, monitor, went_down: None };
@@ -187,7 +188,7 @@ impl Run<'_> {
         self.monitor.step(Step::StoppingMysqld);
         self.at(JournalStep::StoppingMysqld)?;
         self.went_down = Some(Instant::now());
-        self.server.control.shutdown(self.server.shutdown_timeout).await?;
+        self.server.stop().await?;
 
         self.monitor.step(Step::CopyingFiles);
         self.at(JournalStep::CopyingFiles)?;

@@ -336,7 +336,7 @@ impl Attempt<'_> {
 
     async fn stop(&self, server: &Server) -> Result<(), EngineError> {
         self.monitor.step(Step::StoppingMysqld);
-        Ok(server.control.shutdown(server.shutdown_timeout).await?)
+        Ok(server.stop().await?)
     }
 
     /// The data is still there: the tablet goes on as it was.
@@ -399,7 +399,7 @@ impl Attempt<'_> {
             self.monitor.step(Step::UpgradingMysqld);
             server.control.start(&["--skip-grant-tables", "--skip-networking"]).await?;
             server.control.run_mysql_upgrade().await?;
-            server.control.shutdown(server.shutdown_timeout).await?;
+            server.stop().await?;
         }
         self.monitor.step(Step::StartingMysqld);
         Ok(server.control.start(&[]).await?)

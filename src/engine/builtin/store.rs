@@ -1,6 +1,9 @@
 //! What a backup does in storage beside copying: clearing the way, reading back, taking back.
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::backup::manifest;
 use crate::engine::EngineError;
@@ -35,14 +38,25 @@ pub async fn make_way(
 }
 
 /// Removes a backup that is not to be; true when it is gone. Trouble is noted: there is an error to tell already.
+///
+/// Writes that were cut short may still be under way for a moment, so that a first try can find the directory filled again.
 pub async fn discard(handle: &BackupHandle, monitor: &dyn Monitor) -> bool {
+    const TRIES: u32 = 5;
+    const PAUSE: Duration = Duration::from_millis(200);
     monitor.step(Step::RemovingBackup);
-    match handle.remove().await {
-        Ok(_) => true,
-        Err(error) => {
-            monitor.note(&format!("{error}; it stays incomplete until `vitess-backup recover` or `remove` takes it away"));
-            false
+    let mut tries = 1;
+    loop {
+        match handle.remove().await {
+            Ok(_) => return true,
+            Err(_) if tries < TRIES => tries += 1,
+            Err(error) => {
+                monitor.note(&format!(
+                    "{error}; it stays incomplete until `vitess-backup recover` or `remove` takes it away"
+                ));
+                return false;
+            }
         }
+        sleep(PAUSE).await;
     }
 }
 
