@@ -5,6 +5,8 @@
 //! 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug.
 
 pub mod crd;
+mod install;
+mod operator;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,14 +26,19 @@ const EXIT_CODES: &str = "Exit codes: 0 done (also \"started empty\") · 2 bad u
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Operator(Box<operator::Operator>),
     Crd(crd::Crd),
+    #[command(hide = true)]
+    InstallBinary(install::InstallBinary),
 }
 
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_from(std::env::args_os().map(kebab_case));
     let result = match arguments.command {
+        Command::Operator(command) => command.run(),
         Command::Crd(command) => command.run(),
+        Command::InstallBinary(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
