@@ -16,7 +16,9 @@ mod arguments;
 mod backup;
 pub mod crd;
 mod duration;
+mod install;
 mod list;
+mod operator;
 mod recover;
 mod remove;
 mod report;
@@ -44,7 +46,10 @@ enum Command {
     Remove(remove::RemoveArguments),
     Verify(verify::VerifyArguments),
     Recover(recover::RecoverArguments),
+    Operator(Box<operator::Operator>),
     Crd(crd::Crd),
+    #[command(hide = true)]
+    InstallBinary(install::InstallBinary),
 }
 
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
@@ -61,7 +66,9 @@ pub fn main() -> ExitCode {
         Command::Remove(arguments) => run::engine(arguments),
         Command::Verify(arguments) => run::engine(arguments),
         Command::Recover(arguments) => run::engine(arguments),
+        Command::Operator(command) => finished(command.run()),
         Command::Crd(command) => finished(command.run()),
+        Command::InstallBinary(command) => finished(command.run()),
     }
 }
 

@@ -1,1 +1,51 @@
+//! The thin shell: watches, reads, carries plans out, writes status. Decisions are in `plan`.
+//!
+//! A reconcile is the same for every kind of run: observe → plan → act → status → events. Each may be cut short anywhere
+//! and is then simply done again.
 
+mod act;
+mod backoff;
+mod context;
+mod error;
+mod kinds;
+mod leader;
+mod locks;
+mod observe;
+mod reconcile;
+mod status;
+mod watch;
+
+pub use context::Context;
+pub use error::Error;
+pub use leader::Leadership;
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, Shared, join_all};
+
+use crate::api::{VitessBackup, VitessRestore};
+
+/// What ends the controllers: they finish the reconciles under way and start no more.
+pub type Shutdown = Shared<BoxFuture<'static, ()>>;
+
+/// Runs the controllers of all kinds in these namespaces (empty: in all) until `shutdown`.
+pub async fn run(context: Arc<Context>, namespaces: &[String], shutdown: Shutdown) {
+    let scopes: Vec<Option<String>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+    join_all(scopes.into_iter().map(|scope| {
+        let (context, shutdown) = (context.clone(), shutdown.clone());
+        async move {
+            tokio::join!(
+                watch::run::<VitessBackup>(context.clone(), scope.as_deref(), shutdown.clone()),
+                watch::run::<VitessRestore>(context.clone(), scope.as_deref(), shutdown.clone()),
+                watch::storages(context, scope.as_deref(), shutdown),
+            );
+        }
+    }))
+    .await;
+}
+
+#[cfg(test)]
+mod fake_server;
+#[cfg(test)]
+mod scenarios;

@@ -20,7 +20,9 @@ pub struct Attached {
 /// The storage that the spec names, if runs can use it.
 pub fn storage<'a>(seen: &'a Observed, name: &str) -> Result<&'a VitessBackupStorage, Problem> {
     let missing = || {
-        let text = format!("VitessBackupStorage {name} does not exist in this namespace: create it, or correct spec.storage.name");
+        let text = format!(
+            "VitessBackupStorage {name} does not exist in this namespace: create it, or correct spec.storage.name"
+        );
         ("StorageNotFound", text)
     };
     let found = seen.storage.as_ref().ok_or_else(missing)?;
@@ -49,7 +51,8 @@ pub fn tablet(seen: &Observed, alias: &TabletAlias) -> Result<Attached, Problem>
         return Err(("TabletNotFound", text));
     };
     if tablet.is_going() {
-        let text = format!("pod {} of tablet {alias} is being deleted: the run starts with its successor", tablet.pod_name());
+        let text =
+            format!("pod {} of tablet {alias} is being deleted: the run starts with its successor", tablet.pod_name());
         return Err(("TabletNotFound", text));
     }
     attach(seen, tablet)

@@ -219,10 +219,8 @@ impl Next<'_> {
         let reason = outcome.failure.as_ref().map(|failure| failure.reason);
         let recover = recovery::is_needed(outcome);
         // Answers given before anything is touched: another tablet of the shard may do.
-        let next_one = matches!(
-            reason,
-            Some(Reason::TabletIsPrimary | Reason::SocketUnreachable | Reason::TabletDirInvalid)
-        );
+        let next_one =
+            matches!(reason, Some(Reason::TabletIsPrimary | Reason::SocketUnreachable | Reason::TabletDirInvalid));
         if self.spec.shard.is_some() && next_one && !recover {
             let alias = self.draft.status.tablet_alias.clone().unwrap_or_default();
             self.draft.event("TryingNextTablet", format!("{alias}: {}: {}", failure.reason, failure.message));

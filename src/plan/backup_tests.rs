@@ -223,7 +223,8 @@ fn a_killed_engine_ends_in_engine_lost_with_the_tablet_put_back() {
     assert_eq!(world.args()[..2], ["recover", "--tablet-dir=/vt/vtdataroot/vt_0000000101"]);
     assert_eq!(world.made.last().unwrap().metadata.owner_references, None, "it outlives a foreground deletion");
     world.assert_condition("TabletRecovered", "Unknown", "Recovering");
-    let put_back = Outcome { replication: Some(ReplicationOutcome::CaughtUp), ..outcome(Operation::Recover, Verdict::Succeeded) };
+    let put_back =
+        Outcome { replication: Some(ReplicationOutcome::CaughtUp), ..outcome(Operation::Recover, Verdict::Succeeded) };
     world.engine_ends(put_back);
     assert_eq!((phase(&world), failure(&world).reason.as_str()), (Phase::Failed, "EngineLost"));
     assert!(failure(&world).message.contains("exit code 137"), "{}", failure(&world).message);
@@ -285,7 +286,11 @@ fn an_engine_that_could_not_restart_the_tablet_is_followed_by_one_that_tries_aga
     world.engine_ends(failed(Operation::Backup, Reason::MysqldNotStarted));
     assert_eq!(world.args()[0], "recover");
     world.engine_ends(outcome(Operation::Recover, Verdict::Succeeded));
-    assert_eq!((phase(&world), failure(&world).reason.as_str()), (Phase::Failed, "MysqldNotStarted"), "the cause is kept");
+    assert_eq!(
+        (phase(&world), failure(&world).reason.as_str()),
+        (Phase::Failed, "MysqldNotStarted"),
+        "the cause is kept"
+    );
 }
 
 #[test]

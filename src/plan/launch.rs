@@ -27,8 +27,7 @@ pub fn backup(
     let Attached { tablet, attachment } = attached;
     let in_pod = storage::in_pod(&stored.spec);
     let started = draft.status.start_time.as_ref().map_or(draft.now, |time| time.0);
-    let args =
-        command::backup(spec, &tablet.alias, &tablet.shard, attachment, &in_pod.args, allow_primary, started);
+    let args = command::backup(spec, &tablet.alias, &tablet.shard, attachment, &in_pod.args, allow_primary, started);
     let template = spec.pod_template.clone().unwrap_or_default();
     let pod = pod::twin(&tablet.pod, attachment, &draft.seen.settings, &in_pod, args, &template);
     job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, &draft.seen.settings)
@@ -115,8 +114,7 @@ fn independent(
     template: &PodTemplate,
 ) -> Job {
     let EngineJob { purpose, number, .. } = planned;
-    let mut job =
-        job::job(&draft.owner, *purpose, *number, SHORT_DEADLINE.0, pod, template, &draft.seen.settings);
+    let mut job = job::job(&draft.owner, *purpose, *number, SHORT_DEADLINE.0, pod, template, &draft.seen.settings);
     job.metadata.owner_references = None;
     if let Some(spec) = &mut job.spec {
         spec.ttl_seconds_after_finished = Some(job::KEPT_SECONDS);

@@ -16,12 +16,15 @@ pub mod restore;
 mod run;
 pub mod storage;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::api::RunStatus;
 use crate::resources::names::Lock;
 
 /// What to do next for one object.
@@ -64,4 +67,19 @@ pub struct Event {
     pub warning: bool,
     pub reason: &'static str,
     pub note: String,
+}
+
+/// What a status says when the API server would not take the Job that was planned: it is tried again.
+pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) {
+    let message = format!("the API server refuses the engine's Job: {words}");
+    let now = Time(draft::whole_seconds(now));
+    draft::set_condition(
+        &mut status.conditions,
+        now,
+        generation,
+        draft::ENGINE_RUNNING,
+        "False",
+        "JobRefused",
+        message,
+    );
 }

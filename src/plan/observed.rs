@@ -93,10 +93,19 @@ pub struct JobSeen {
 #[derive(Clone, Debug, PartialEq)]
 pub enum EngineSeen {
     /// No container of it runs yet.
-    Starting { reason: String, message: String },
-    Running { told: Told },
+    Starting {
+        reason: String,
+        message: String,
+    },
+    Running {
+        told: Told,
+    },
     /// It has ended; `outcome` is absent when it ended without a word.
-    Ended { outcome: Option<Box<Outcome>>, how: String, log_tail: Vec<String> },
+    Ended {
+        outcome: Option<Box<Outcome>>,
+        how: String,
+        log_tail: Vec<String>,
+    },
 }
 
 /// What the log says of a run under way.
@@ -136,7 +145,10 @@ fn engine(job: &Job, pod: Option<&Pod>, log: &str, now: Timestamp) -> EngineSeen
     let Some(pod) = pod else {
         return match finished(job) {
             Some(how) => ended(last_outcome(log), format!("the engine's pod is gone ({how})")),
-            None => EngineSeen::Starting { reason: "NoPodYet".into(), message: "the Job has no pod yet: its events say why (kubectl describe job)".into() },
+            None => EngineSeen::Starting {
+                reason: "NoPodYet".into(),
+                message: "the Job has no pod yet: its events say why (kubectl describe job)".into(),
+            },
         };
     };
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
@@ -168,7 +180,8 @@ fn engine(job: &Job, pod: Option<&Pod>, log: &str, now: Timestamp) -> EngineSeen
 fn finished(job: &Job) -> Option<String> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ended = |kind: &str| matches!(kind, "Failed" | "Complete" | "FailureTarget" | "SuccessCriteriaMet");
-    let condition = conditions.into_iter().flatten().find(|condition| ended(&condition.type_) && condition.status == "True")?;
+    let condition =
+        conditions.into_iter().flatten().find(|condition| ended(&condition.type_) && condition.status == "True")?;
     let reason = condition.reason.clone().unwrap_or_else(|| condition.type_.clone());
     Some(condition.message.as_ref().map_or(reason.clone(), |message| format!("{reason}: {message}")))
 }
@@ -238,7 +251,7 @@ fn told(log: &str) -> Told {
         match line {
             Line::Step { step, .. } => told = Told { step: Some(step), progress: told.progress },
             Line::Progress(progress) => told = Told { step: Some(progress.step), progress: Some(progress) },
-            Line::Note { .. } | Line::Outcome(_) => {}
+            Line::Note { .. } | Line::Backup(_) | Line::Outcome(_) => {}
         }
     }
     told
@@ -254,7 +267,7 @@ fn plain_lines(log: &str) -> Vec<String> {
         match serde_json::from_str::<Line>(line) {
             Ok(Line::Note { time, text }) => Some(format!("{time:.0} {text}")),
             Ok(Line::Step { time, step }) => Some(format!("{time:.0} {step:?}")),
-            Ok(Line::Progress(_) | Line::Outcome(_)) => None,
+            Ok(Line::Progress(_) | Line::Backup(_) | Line::Outcome(_)) => None,
             Err(_) => Some(line.to_owned()),
         }
     });

@@ -23,10 +23,7 @@ const LIMIT: Duration = Duration::from_secs(45 * 60);
 pub fn is_needed(outcome: &Outcome) -> bool {
     let reason = outcome.failure.as_ref().map(|failure| failure.reason);
     outcome.replication == Some(ReplicationOutcome::NotRestarted)
-        || matches!(
-            reason,
-            Some(Reason::InterruptedRun | Reason::MysqldNotStarted | Reason::ReplicationNotRestarted)
-        )
+        || matches!(reason, Some(Reason::InterruptedRun | Reason::MysqldNotStarted | Reason::ReplicationNotRestarted))
 }
 
 /// Begins; the failure is on the status already, so that it is not lost whatever comes of this.
@@ -49,7 +46,8 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>) -> Requeue {
         return Requeue::After(WATCH_ENGINE);
     }
     if is_over(draft) && job.uid.is_none() {
-        let known = draft.find_condition(TABLET_RECOVERED).map(|condition| condition.message.clone()).unwrap_or_default();
+        let known =
+            draft.find_condition(TABLET_RECOVERED).map(|condition| condition.message.clone()).unwrap_or_default();
         return give_up(draft, "DeadlineExceeded", &format!("gave up after {} minutes: {known}", LIMIT.as_secs() / 60));
     }
     match run::stage(draft, &job) {

@@ -30,7 +30,10 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
         return lift(draft, Some(format!("{what} stays in storage: skip-removal is set")));
     }
     if draft.seen.namespace_terminating {
-        return lift(draft, Some(format!("{what} stays in storage: its namespace is being deleted and takes no new pods")));
+        return lift(
+            draft,
+            Some(format!("{what} stays in storage: its namespace is being deleted and takes no new pods")),
+        );
     }
     let seen = draft.seen;
     let stored = match accept::storage(seen, storage_name) {

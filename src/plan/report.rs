@@ -67,10 +67,13 @@ pub fn replication(draft: &mut Draft<'_>, outcome: &Outcome) {
     let (status, message) = match replication {
         ReplicationOutcome::CaughtUp => ("True", "the tablet replicates again and has caught up"),
         ReplicationOutcome::Running => ("True", "the tablet replicates again and had not caught up when the run ended"),
-        ReplicationOutcome::LeftStopped => ("False", "replication did not run before the run either, or the tablet is a primary"),
-        ReplicationOutcome::NotConfigured => {
-            ("False", "the tablet has no source yet: Vitess sets one when it joins its shard (vttablet, or PlannedReparentShard)")
+        ReplicationOutcome::LeftStopped => {
+            ("False", "replication did not run before the run either, or the tablet is a primary")
         }
+        ReplicationOutcome::NotConfigured => (
+            "False",
+            "the tablet has no source yet: Vitess sets one when it joins its shard (vttablet, or PlannedReparentShard)",
+        ),
         ReplicationOutcome::NotRestarted => {
             ("False", "replication should run and does not: see status.failure, and on the tablet SHOW REPLICA STATUS")
         }
@@ -119,9 +122,13 @@ mod tests {
     use crate::progress::Progress;
 
     fn told(step: Step, done: u64, total: u64) -> Told {
-        let progress = Progress { bytes_done: done, bytes_total: total, files_done: 1, files_total: 4, ..Default::default() };
+        let progress =
+            Progress { bytes_done: done, bytes_total: total, files_done: 1, files_total: 4, ..Default::default() };
         let time = jiff::Timestamp::UNIX_EPOCH;
-        Told { step: Some(step), progress: Some(ProgressLine { time, step, progress, bytes_per_second: 7, eta_seconds: Some(3) }) }
+        Told {
+            step: Some(step),
+            progress: Some(ProgressLine { time, step, progress, bytes_per_second: 7, eta_seconds: Some(3) }),
+        }
     }
 
     #[test]
@@ -131,7 +138,10 @@ mod tests {
         let later = progress(&Told { step: Some(Step::StartingMysqld), progress: None }, Some(copying)).unwrap();
         assert_eq!((later.summary.as_deref(), later.percent), (Some("StartingMysqld"), Some(25)));
         let unknown = progress(&told(Step::CopyingFiles, 50, 0), None).unwrap();
-        assert_eq!((unknown.summary.as_deref(), unknown.percent, unknown.bytes_total), (Some("CopyingFiles"), None, None));
+        assert_eq!(
+            (unknown.summary.as_deref(), unknown.percent, unknown.bytes_total),
+            (Some("CopyingFiles"), None, None)
+        );
         assert_eq!(progress(&Told::default(), None), None);
     }
 

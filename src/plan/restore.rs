@@ -9,8 +9,8 @@ use super::observed::{Observed, seconds_since};
 use super::run::{self, Stage};
 use super::{Action, Plan, Requeue, launch, recovery, report};
 use crate::api::{
-    EngineJob, GoDuration, JobPurpose, Phase, VitessBackupStorage, VitessRestore, VitessRestoreSpec, VitessRestoreStatus,
-    VolumeTarget,
+    EngineJob, GoDuration, JobPurpose, Phase, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
+    VitessRestoreStatus, VolumeTarget,
 };
 use crate::backup::report::{Outcome, Verdict};
 use crate::progress::Step;
@@ -19,7 +19,8 @@ use crate::topo::TabletAlias;
 
 /// The plan for this restore. `now` is the only clock.
 pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
-    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty } = restore.status.clone().unwrap_or_default();
+    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty } =
+        restore.status.clone().unwrap_or_default();
     let draft = Draft::new("VitessRestore", &restore.metadata, run, seen, now);
     let mut next = Next { spec: &restore.spec, draft, next_lookup_time, lookups, started_empty };
     let requeue = next.decide();
@@ -119,7 +120,8 @@ impl<'a> Next<'a> {
             (Some(alias), _) => self.tablet(alias).map(|attached| Target::Tablet(Box::new(attached))),
             (None, Some(volume)) => self.volume(volume).map(|()| Target::Volume(volume)),
             (None, None) => {
-                let text = "spec.target names nothing: create the object again with a tablet or a persistentVolumeClaim";
+                let text =
+                    "spec.target names nothing: create the object again with a tablet or a persistentVolumeClaim";
                 Err(("SpecInvalid", text.to_owned()))
             }
         }
@@ -148,7 +150,9 @@ impl<'a> Next<'a> {
             return Err(("VolumeNotFound", text));
         }
         if let Some(pod) = self.draft.seen.target_users.first() {
-            let text = format!("pod {pod} uses claim {claim}: stop it (scale its StatefulSet to 0), or restore its tablet instead");
+            let text = format!(
+                "pod {pod} uses claim {claim}: stop it (scale its StatefulSet to 0), or restore its tablet instead"
+            );
             return Err(("VolumeInUse", text));
         }
         Ok(())
@@ -257,7 +261,8 @@ impl<'a> Next<'a> {
             return recovery::begin(&mut self.draft);
         }
         if let Some(failure) = self.draft.status.failure.as_mut().filter(|_| needed) {
-            "the volume may hold half a restore: create the object again, with existingData: Replace".clone_into(&mut failure.remedy);
+            "the volume may hold half a restore: create the object again, with existingData: Replace"
+                .clone_into(&mut failure.remedy);
         }
         run::fail(&mut self.draft)
     }

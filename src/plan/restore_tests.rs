@@ -60,7 +60,8 @@ fn a_restore_onto_a_tablet_goes_from_pending_to_succeeded() {
 
 #[test]
 fn the_backup_is_chosen_by_name_or_by_time() {
-    let mut named = restore(&json!({"backup": {"name": "2021-04-29.133050.zone1-0000000101"}, "existingData": "Refuse"}));
+    let mut named =
+        restore(&json!({"backup": {"name": "2021-04-29.133050.zone1-0000000101"}, "existingData": "Refuse"}));
     named.settle();
     assert!(named.args().contains(&"--backup-name=2021-04-29.133050.zone1-0000000101".to_owned()));
     assert!(named.args().contains(&"--existing-data=refuse".to_owned()));
@@ -119,7 +120,10 @@ fn only_incomplete_backups_are_a_failure_with_or_without_an_interval() {
     let mut world = restore(&json!({"waitForBackupInterval": "10s"}));
     world.settle();
     world.engine_ends(failed(Operation::Restore, Reason::NoCompleteBackup));
-    assert_eq!((phase(&world), status(&world).run.failure.unwrap().reason.as_str()), (Phase::Failed, "NoCompleteBackup"));
+    assert_eq!(
+        (phase(&world), status(&world).run.failure.unwrap().reason.as_str()),
+        (Phase::Failed, "NoCompleteBackup")
+    );
     world.has_settled();
 }
 

@@ -21,7 +21,10 @@ pub enum Stage {
     Launch,
     Wait(Requeue),
     /// The engine has spoken its last word.
-    Ended { outcome: Box<Outcome>, log_tail: Vec<String> },
+    Ended {
+        outcome: Box<Outcome>,
+        log_tail: Vec<String>,
+    },
     /// It never ran, so that nothing was touched.
     NeverStarted(FailureStatus),
     /// It ended without a word.
@@ -85,8 +88,12 @@ fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str)
     draft.actions.push(Action::DeleteJob(job.name.clone()));
     Stage::NeverStarted(FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
-        message: format!("the engine's pod did not start within {} minutes: {reason}: {message}", START_LIMIT.as_secs() / 60),
-        remedy: "nothing was touched: put right what keeps the pod from starting, and create the object again".to_owned(),
+        message: format!(
+            "the engine's pod did not start within {} minutes: {reason}: {message}",
+            START_LIMIT.as_secs() / 60
+        ),
+        remedy: "nothing was touched: put right what keeps the pod from starting, and create the object again"
+            .to_owned(),
         log_tail: Vec::new(),
     })
 }
@@ -95,7 +102,8 @@ fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
     FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
         message: format!("the engine ended without an outcome: {how}"),
-        remedy: "see the condition TabletRecovered for the state of the tablet; then create the object again".to_owned(),
+        remedy: "see the condition TabletRecovered for the state of the tablet; then create the object again"
+            .to_owned(),
         log_tail,
     }
 }
@@ -145,9 +153,11 @@ pub fn lock(draft: &mut Draft<'_>, wanted: &[Lock]) -> Option<Requeue> {
         draft.condition(ENGINE_RUNNING, "False", "Busy", message);
         return Some(Requeue::After(BUSY));
     }
-    let stale = draft.seen.locks.iter().filter(|(lease, holder)| {
-        holder.uid == uid && !wanted.iter().any(|lock| lock.lease == **lease)
-    });
+    let stale = draft
+        .seen
+        .locks
+        .iter()
+        .filter(|(lease, holder)| holder.uid == uid && !wanted.iter().any(|lock| lock.lease == **lease));
     let releases: Vec<Action> = stale.map(|(lease, _)| Action::ReleaseLock(lease.clone())).collect();
     draft.actions.extend(releases);
     let missing: Vec<Lock> = wanted.iter().filter(|lock| !draft.seen.holds(lock, &uid)).cloned().collect();

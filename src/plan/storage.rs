@@ -54,7 +54,8 @@ pub fn problem(storage: &VitessBackupStorage, claims: &BTreeMap<String, Persiste
     };
     let volumes = [file.persistent_volume_claim.is_some(), file.nfs.is_some(), file.host_path.is_some()];
     if volumes.into_iter().filter(|set| *set).count() != 1 {
-        let text = format!("VitessBackupStorage {name} must name exactly one volume: persistentVolumeClaim, nfs or hostPath");
+        let text =
+            format!("VitessBackupStorage {name} must name exactly one volume: persistentVolumeClaim, nfs or hostPath");
         return Some(("StorageInvalid", text));
     }
     let claim = claim(&storage.spec)?;
@@ -66,7 +67,8 @@ pub fn problem(storage: &VitessBackupStorage, claims: &BTreeMap<String, Persiste
         return Some(("VolumeNotFound", text));
     };
     if found.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost") {
-        let text = format!("claim {claim} of VitessBackupStorage {name} has lost its volume: bind it to one that exists");
+        let text =
+            format!("claim {claim} of VitessBackupStorage {name} has lost its volume: bind it to one that exists");
         return Some(("VolumeLost", text));
     }
     None
@@ -107,7 +109,11 @@ mod tests {
         object.status = plan.status;
 
         let again = next(&object, &Seen::default(), NOW.parse().unwrap());
-        assert_eq!((again.status, again.events), (object.status.clone(), vec![]), "nothing new, nothing to write or tell");
+        assert_eq!(
+            (again.status, again.events),
+            (object.status.clone(), vec![]),
+            "nothing new, nothing to write or tell"
+        );
 
         let healed = next(&object, &with_claim("Pending"), NOW.parse().unwrap());
         let condition = healed.status.unwrap().conditions[0].clone();
@@ -117,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_claim_without_its_volume_and_a_service_of_a_later_version_are_not_accepted() {
-        let reason = |object: &VitessBackupStorage, seen: &Seen| problem(object, &seen.claims).map(|(reason, _)| reason);
+        let reason =
+            |object: &VitessBackupStorage, seen: &Seen| problem(object, &seen.claims).map(|(reason, _)| reason);
         assert_eq!(reason(&on_claim(), &with_claim("Lost")), Some("VolumeLost"));
         assert_eq!(reason(&storage(json!({"s3": {}})), &Seen::default()), Some("StorageNotSupported"));
         assert_eq!(reason(&storage(json!({"file": {"hostPath": {"path": "/a"}}})), &Seen::default()), None);

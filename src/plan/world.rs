@@ -120,9 +120,11 @@ impl<K: Run> World<K> {
     /// Reconciles until nothing changes any more.
     pub fn settle(&mut self) -> Requeue {
         for _ in 0..20 {
-            let before = (self.object.run(), self.object.meta().finalizers.clone(), self.seen.locks.clone(), self.made.len());
+            let before =
+                (self.object.run(), self.object.meta().finalizers.clone(), self.seen.locks.clone(), self.made.len());
             let requeue = self.step();
-            let after = (self.object.run(), self.object.meta().finalizers.clone(), self.seen.locks.clone(), self.made.len());
+            let after =
+                (self.object.run(), self.object.meta().finalizers.clone(), self.seen.locks.clone(), self.made.len());
             if self.gone || before == after {
                 return requeue;
             }
@@ -192,7 +194,10 @@ impl<K: Run> World<K> {
 
     /// The newest Job's command line.
     pub fn args(&self) -> Vec<String> {
-        self.made.last().unwrap().spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].args.clone().unwrap()
+        self.made.last().unwrap().spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0]
+            .args
+            .clone()
+            .unwrap()
     }
 
     pub fn condition(&self, kind: &str) -> (String, String, String) {

@@ -95,7 +95,11 @@ impl Attachment {
         let mysql_socket = flags.get("mysql-socket").map(str::to_owned).or_else(|| everywhere("db-socket"));
 
         let shared = Shared { tablet, container, pod: &pod };
-        shared.check("the tablet directory", &tablet_dir, "mount the volume there, or set VTDATAROOT in the container's env")?;
+        shared.check(
+            "the tablet directory",
+            &tablet_dir,
+            "mount the volume there, or set VTDATAROOT in the container's env",
+        )?;
         let fix = "--socket-file of mysqlctld, --mysqlctl-socket of vttablet";
         shared.check("mysqlctld's socket", &mysqlctl_socket, fix)?;
         if let Some(socket) = &mysql_socket {
@@ -159,7 +163,8 @@ impl Shared<'_> {
 
     fn check(&self, what: &'static str, path: &str, fix: &'static str) -> Result<(), AttachProblem> {
         let mounts = self.container.volume_mounts.iter().flatten();
-        let covering = mounts.filter(|mount| covers(&mount.mount_path, path)).max_by_key(|mount| mount.mount_path.len());
+        let covering =
+            mounts.filter(|mount| covers(&mount.mount_path, path)).max_by_key(|mount| mount.mount_path.len());
         let volume = covering.and_then(|mount| self.volume(&mount.name));
         if volume.is_some_and(|volume| self.shareable(volume).is_some()) {
             return Ok(());

@@ -13,9 +13,14 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 /// How a restore finds its files.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RestoreOnto<'a> {
-    Tablet { alias: &'a TabletAlias, attachment: &'a Attachment },
+    Tablet {
+        alias: &'a TabletAlias,
+        attachment: &'a Attachment,
+    },
     /// The directory of a tablet that does not run.
-    Files { tablet_dir: String },
+    Files {
+        tablet_dir: String,
+    },
 }
 
 /// `vitess-backup backup <alias> …`. `started` is part of the backup's name, so that a run that is launched again has

@@ -66,9 +66,10 @@ pub fn job(
         (names::LABEL_PURPOSE.to_owned(), names::purpose_text(purpose).to_owned()),
     ]);
     // A label that makes a pod a tablet would draw a tablet's traffic to the engine.
-    let users = template.labels.iter().filter(|(key, _)| {
-        !settings.tablet_labels.contains(key) && !settings.tablet_selector.contains_key(*key)
-    });
+    let users = template
+        .labels
+        .iter()
+        .filter(|(key, _)| !settings.tablet_labels.contains(key) && !settings.tablet_selector.contains_key(*key));
     let labels: BTreeMap<String, String> =
         users.map(|(key, value)| (key.clone(), value.clone())).chain(own_labels).collect();
     let run = (names::ANNOTATION_RUN.to_owned(), owner.name.clone());

@@ -269,7 +269,10 @@ fn tolerations(of_tablet: Option<Vec<Toleration>>, template: &PodTemplate) -> Ve
     tolerations
 }
 
-fn pull_secrets(of_tablet: Option<Vec<LocalObjectReference>>, settings: &Settings) -> Option<Vec<LocalObjectReference>> {
+fn pull_secrets(
+    of_tablet: Option<Vec<LocalObjectReference>>,
+    settings: &Settings,
+) -> Option<Vec<LocalObjectReference>> {
     let mut secrets = of_tablet.unwrap_or_default();
     for name in &settings.image_pull_secrets {
         let reference = LocalObjectReference { name: name.clone() };

@@ -86,7 +86,11 @@ mod tests {
     #[test]
     fn the_operator_makes_no_pods_of_its_own_and_changes_none() {
         let verbs_on = |resource: &str| -> Vec<&str> {
-            WATCHED.iter().filter(|rule| rule.resources.contains(&resource)).flat_map(|rule| rule.verbs.to_vec()).collect()
+            WATCHED
+                .iter()
+                .filter(|rule| rule.resources.contains(&resource))
+                .flat_map(|rule| rule.verbs.to_vec())
+                .collect()
         };
         assert_eq!(verbs_on("pods"), ["get", "list", "watch"]);
         assert_eq!(verbs_on("persistentvolumeclaims"), ["get", "list", "watch"]);

@@ -90,8 +90,13 @@ mod tests {
         Tablet::read(&pod(labels, args), &Settings::new("image"))
     }
 
-    const LABELS: [(&str, &str); 5] =
-        [("keyspace", "commerce"), ("shard", "x-80"), ("cell", "zone1"), ("tablet-uid", "101"), ("tablet-type", "rdonly")];
+    const LABELS: [(&str, &str); 5] = [
+        ("keyspace", "commerce"),
+        ("shard", "x-80"),
+        ("cell", "zone1"),
+        ("tablet-uid", "101"),
+        ("tablet-type", "rdonly"),
+    ];
 
     #[test]
     fn a_pod_with_the_labels_is_a_tablet() {

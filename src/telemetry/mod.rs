@@ -1,1 +1,5 @@
+//! What the operator tells about itself: logs, metrics, and the endpoints that ask for them.
 
+pub mod admin;
+pub mod logs;
+pub mod metrics;

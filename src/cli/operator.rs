@@ -1,0 +1,198 @@
+//! `vitess-backup operator`: the controllers, with leader election.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, bail};
+use futures::FutureExt;
+use futures::future::{BoxFuture, select};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::controller::{self, Context, Leadership, Shutdown};
+use crate::resources::settings::{Settings, TabletLabels};
+use crate::telemetry::admin::{self, Admin};
+use crate::telemetry::logs;
+use crate::telemetry::metrics::Metrics;
+
+/// Runs the operator: reconciles VitessBackups, VitessRestores and VitessBackupStorages.
+#[derive(Debug, clap::Args)]
+pub struct Operator {
+    /// The operator's own image, which brings the engine into tablets' pods.
+    #[arg(long, env = "OPERATOR_IMAGE", value_name = "IMAGE")]
+    operator_image: String,
+    /// How that image is pulled: Always, IfNotPresent or Never.
+    #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_name = "POLICY")]
+    operator_image_pull_policy: String,
+    /// Secrets of the engine pods' namespaces with which that image is pulled.
+    #[arg(long, env = "OPERATOR_IMAGE_PULL_SECRETS", value_delimiter = ',', value_name = "NAME,…")]
+    operator_image_pull_secrets: Vec<String>,
+    /// The namespaces to work in. Default: all.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAME,…")]
+    watch_namespaces: Vec<String>,
+    /// Whether to act only while no other operator does.
+    #[arg(long, env = "LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    leader_election: bool,
+    /// The operator's own namespace, where the leader's Lease is.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAME")]
+    pod_namespace: String,
+    /// This pod's name: who leads, and who reports events.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    admin_address: SocketAddr,
+    #[command(flatten)]
+    tablets: Tablets,
+    /// What is logged: a tracing filter.
+    #[arg(long, env = "LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    #[arg(long, env = "LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    log_format: logs::Format,
+}
+
+/// How a pod is known as a tablet.
+#[derive(Debug, clap::Args)]
+struct Tablets {
+    /// Labels that every tablet pod has.
+    #[arg(
+        long,
+        env = "TABLET_SELECTOR",
+        default_value = "planetscale.com/component=vttablet",
+        value_name = "KEY=VALUE,…"
+    )]
+    tablet_selector: String,
+    /// The label that holds the keyspace; vttablet's --init-keyspace comes before it.
+    #[arg(long, env = "TABLET_KEYSPACE_LABEL", default_value = "planetscale.com/keyspace", value_name = "KEY")]
+    tablet_keyspace_label: String,
+    /// The label that holds the shard; vttablet's --init-shard comes before it.
+    #[arg(long, env = "TABLET_SHARD_LABEL", default_value = "planetscale.com/shard", value_name = "KEY")]
+    tablet_shard_label: String,
+    #[arg(long, env = "TABLET_CELL_LABEL", default_value = "planetscale.com/cell", value_name = "KEY")]
+    tablet_cell_label: String,
+    #[arg(long, env = "TABLET_UID_LABEL", default_value = "planetscale.com/tablet-uid", value_name = "KEY")]
+    tablet_uid_label: String,
+    #[arg(long, env = "TABLET_TYPE_LABEL", default_value = "planetscale.com/tablet-type", value_name = "KEY")]
+    tablet_type_label: String,
+    /// The container of a tablet's pod that runs mysqlctld. Default: the one whose command says so.
+    #[arg(long, env = "MYSQLD_CONTAINER", value_name = "NAME")]
+    mysqld_container: Option<String>,
+}
+
+impl Operator {
+    pub fn run(self) -> anyhow::Result<()> {
+        logs::start(&self.log, self.log_format)?;
+        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        let result = runtime.block_on(self.serve());
+        // Watches that hang on a dead connection must not keep the process.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        // Both crypto providers may be linked in; say which, once.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = self.settings()?;
+        let shutdown = signals()?;
+        let metrics = Arc::new(Metrics::default());
+        let ready = Arc::new(AtomicBool::new(false));
+        let admin = Admin { metrics: metrics.clone(), ready: ready.clone() };
+        let serving = tokio::spawn(admin::serve(self.admin_address, admin, shutdown.clone()));
+
+        let client = kube::Client::try_default().await.context("cannot find the cluster")?;
+        let version = client.apiserver_version().await.context("cannot reach the API server")?;
+        tracing::info!(api_server = version.git_version, operator_image = settings.operator_image, "started");
+        ready.store(true, Ordering::Relaxed);
+
+        let namespaces: Vec<String> = self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let context = Context::new(client.clone(), settings, metrics.clone(), self.pod_name.clone());
+        if self.leader_election {
+            let identity = self.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
+            let leadership = Leadership::new(client, &self.pod_namespace, identity);
+            lead(&leadership, context, &namespaces, shutdown.clone(), &metrics).await?;
+        } else {
+            metrics.leads(true);
+            controller::run(context, &namespaces, shutdown.clone()).await;
+        }
+        if serving.is_finished() {
+            serving.await?.with_context(|| format!("cannot serve on {}", self.admin_address))?;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let Tablets {
+            tablet_selector,
+            tablet_keyspace_label,
+            tablet_shard_label,
+            tablet_cell_label,
+            tablet_uid_label,
+            tablet_type_label,
+            mysqld_container,
+        } = &self.tablets;
+        Ok(Settings {
+            operator_image: self.operator_image.clone(),
+            image_pull_policy: self.operator_image_pull_policy.clone(),
+            image_pull_secrets: self.operator_image_pull_secrets.iter().filter(|s| !s.is_empty()).cloned().collect(),
+            tablet_labels: TabletLabels {
+                keyspace: tablet_keyspace_label.clone(),
+                shard: tablet_shard_label.clone(),
+                cell: tablet_cell_label.clone(),
+                uid: tablet_uid_label.clone(),
+                tablet_type: tablet_type_label.clone(),
+            },
+            tablet_selector: selector(tablet_selector)?,
+            mysqld_container: mysqld_container.clone().filter(|name| !name.is_empty()),
+        })
+    }
+}
+
+/// Stands by until this operator leads, and acts until it does so no longer.
+async fn lead(
+    leadership: &Leadership,
+    context: Arc<Context>,
+    namespaces: &[String],
+    shutdown: Shutdown,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = leadership.acquire() => {}
+        () = shutdown.clone() => return Ok(()),
+    }
+    tracing::info!("leading");
+    metrics.leads(true);
+    let lost = leadership.keep();
+    let work = controller::run(context, namespaces, shutdown.clone());
+    tokio::select! {
+        // Reconciles under way are dropped at once: another operator may be acting already.
+        () = lost => bail!("no longer the leader: another operator is, or the API server cannot be reached"),
+        () = work => {}
+    }
+    leadership.release().await;
+    Ok(())
+}
+
+fn signals() -> anyhow::Result<Shutdown> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let either: BoxFuture<'static, ()> = async move {
+        select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+        tracing::info!("told to stop");
+    }
+    .boxed();
+    Ok(either.shared())
+}
+
+fn selector(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) =
+                pair.split_once('=').with_context(|| format!("{pair:?} is not of the form key=value"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}

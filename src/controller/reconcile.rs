@@ -1,0 +1,133 @@
+//! The reconciles. Each line says whether the network is touched.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+
+use super::context::Context;
+use super::error::Error;
+use super::kinds::Run;
+use super::{act, observe, status};
+use crate::api::VitessBackupStorage;
+use crate::plan::{self, Event, Plan, Requeue};
+
+/// One look at a VitessBackup or a VitessRestore.
+///
+/// # Errors
+/// When the API server could not be asked or told; all of it is done again.
+pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = match &object.0 {
+        Ok(object) => one_run(object, &context).await,
+        Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
+    };
+    context.metrics.reconciled(K::KIND, started.elapsed(), result.is_err_and_is_failure());
+    result
+}
+
+async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error> {
+    let now = Timestamp::now();
+    let seen = observe::run(context, object, now).await?; // network
+    let Plan { actions, status, requeue, events } = object.plan(&seen, now); // no network
+    let done = act::carry_out(context, object, &seen, actions, now).await?; // network
+    if let Some(mut status) = status {
+        if let Some(refusal) = &done.refusal {
+            plan::refused(K::run_mut(&mut status), object.meta().generation, now, refusal); // no network
+        }
+        status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
+        note_end(object, K::run(&status), context); // no network
+    }
+    context.publish(object, &events).await; // network
+    context.backoff.succeeded(&key(object));
+    Ok(match (done.refusal, requeue) {
+        (Some(_), _) => Action::requeue(context.backoff.failed(&key(object))),
+        (None, requeue) => action(requeue),
+    })
+}
+
+/// One look at a VitessBackupStorage.
+///
+/// # Errors
+/// As [`run`].
+pub async fn storage(
+    object: Arc<DeserializeGuard<VitessBackupStorage>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = match &object.0 {
+        Ok(object) => one_storage(object, &context).await,
+        Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
+    };
+    context.metrics.reconciled("VitessBackupStorage", started.elapsed(), result.is_err_and_is_failure());
+    result
+}
+
+async fn one_storage(object: &VitessBackupStorage, context: &Context) -> Result<Action, Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let api = kube::Api::namespaced(context.client.clone(), &namespace);
+    let seen = plan::storage::Seen { claims: observe::claims(&api).await? }; // network
+    let Plan { actions: _, status, requeue, events } = plan::storage::next(object, &seen, Timestamp::now()); // no network
+    if let Some(status) = status {
+        status::apply(&context.client, object, None, object.status.as_ref(), &status).await?; // network
+    }
+    context.publish(object, &events).await; // network
+    context.backoff.succeeded(&key(object));
+    Ok(action(requeue))
+}
+
+/// An object that this version of the operator cannot read keeps its status; whoever wrote it is told.
+async fn unreadable<K: Resource<DynamicType = ()>>(object: &K, error: &str, context: &Context) -> Action {
+    tracing::warn!(error, object = object.name_any(), "cannot read an object");
+    let note =
+        format!("this version of the operator cannot read the object: {error}: correct it, or upgrade the operator");
+    context.publish(object, &[Event { warning: true, reason: "ObjectUnreadable", note }]).await;
+    Action::await_change()
+}
+
+/// Counts a run that has just ended.
+fn note_end<K: Run>(before: &K, after: &crate::api::RunStatus, context: &Context) {
+    let phase = after.phase.unwrap_or_default();
+    if before.phase().is_final() || !phase.is_final() {
+        return;
+    }
+    let reason = after.failure.as_ref().map_or("None", |failure| failure.reason.as_str());
+    tracing::info!(kind = K::KIND, object = before.name_any(), ?phase, reason, "a run has ended");
+    context.metrics.run_ended(K::KIND, phase, reason);
+}
+
+fn action(requeue: Requeue) -> Action {
+    match requeue {
+        Requeue::After(wait) => Action::requeue(wait),
+        Requeue::OnChange => Action::await_change(),
+    }
+}
+
+/// What to do after a reconcile that failed.
+pub fn after_error<K: Resource<DynamicType = ()>>(object: &K, error: &Error, context: &Context) -> Action {
+    if error.is_outdated() {
+        tracing::debug!(%error, object = object.name_any(), "looking again");
+        return Action::requeue(super::backoff::Backoff::outdated());
+    }
+    let wait = context.backoff.failed(&key(object));
+    tracing::warn!(%error, object = object.name_any(), kind = %K::kind(&()), ?wait, "a reconcile failed");
+    Action::requeue(wait)
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{}/{}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any())
+}
+
+trait Outcome {
+    fn is_err_and_is_failure(&self) -> bool;
+}
+
+impl Outcome for Result<Action, Error> {
+    /// A conflict is part of the game.
+    fn is_err_and_is_failure(&self) -> bool {
+        self.as_ref().is_err_and(|error| !error.is_outdated())
+    }
+}

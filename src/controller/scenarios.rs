@@ -1,0 +1,301 @@
+//! The shell against a fake API server, which also checks every request against the operator's role.
+
+use std::sync::Arc;
+
+use kube::core::DeserializeGuard;
+use serde_json::{Value, json};
+
+use super::fake_server::FakeServer;
+use super::{Context, Error, reconcile};
+use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+use crate::plan::world::{UID, succeeded, tablet_pod};
+use crate::resources::settings::Settings;
+use crate::telemetry::metrics::Metrics;
+
+const BACKUP: &str = "/apis/backup.vitess.io/v1alpha1/namespaces/demo/vitessbackups/nightly";
+const STORAGE: &str = "/apis/backup.vitess.io/v1alpha1/namespaces/demo/vitessbackupstorages/backups";
+const JOBS: &str = "/apis/batch/v1/namespaces/demo/jobs";
+const JOB: &str = "/apis/batch/v1/namespaces/demo/jobs/nightly-11112222-backup-1";
+const POD: &str = "/api/v1/namespaces/demo/pods/nightly-11112222-backup-1-x";
+const TABLET_LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/demo/leases/vitess-backup-tablet-zone1-0000000101";
+
+struct Shell {
+    server: FakeServer,
+    context: Arc<Context>,
+}
+
+impl Shell {
+    /// A namespace with a storage, its claim, a tablet, and a VitessBackup of it.
+    fn with_a_backup() -> Self {
+        let server = FakeServer::default();
+        let metrics = Arc::new(Metrics::default());
+        let context = Context::new(server.client(), Settings::new("operator:1"), metrics, Some("operator-0".into()));
+        let claim = json!({"metadata": {}, "spec": {"accessModes": ["ReadWriteOnce"]}});
+        server.put("/api/v1/namespaces/demo/persistentvolumeclaims/vitess-backups", claim.clone());
+        server.put("/api/v1/namespaces/demo/persistentvolumeclaims/data-101", claim);
+        server.put("/api/v1/namespaces/demo/pods/tablet-101", serde_json::to_value(tablet_pod(101)).unwrap());
+        server.put(
+            STORAGE,
+            json!({
+                "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackupStorage", "metadata": {"generation": 1},
+                "spec": {"file": {"persistentVolumeClaim": {"claimName": "vitess-backups"}}},
+            }),
+        );
+        server.put(
+            BACKUP,
+            json!({
+                "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup",
+                "metadata": {"uid": UID, "generation": 1},
+                "spec": {"storage": {"name": "backups"}, "tablet": "zone1-0000000101", "deletionPolicy": "Retain"},
+            }),
+        );
+        Self { server, context }
+    }
+
+    fn stored(&self) -> Arc<DeserializeGuard<VitessBackup>> {
+        Arc::new(serde_json::from_value(self.server.get(BACKUP).unwrap()).unwrap())
+    }
+
+    async fn reconcile(&self) -> Result<(), Error> {
+        reconcile::run::<VitessBackup>(self.stored(), self.context.clone()).await.map(|_| ())
+    }
+
+    /// Reconciles until nothing is written any more.
+    async fn settle(&self) {
+        for _ in 0..10 {
+            self.server.requests();
+            self.reconcile().await.unwrap();
+            if self.server.writes().is_empty() {
+                return;
+            }
+        }
+        panic!("does not settle");
+    }
+
+    fn status(&self) -> Value {
+        self.server.get(BACKUP).unwrap()["status"].clone()
+    }
+
+    fn condition(&self, kind: &str) -> Value {
+        let conditions = self.status()["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    }
+
+    /// The engine's pod, in this state.
+    fn engine(&self, phase: &str, state: Value) {
+        let status = json!({
+            "phase": phase,
+            "containerStatuses": [{
+                "name": "engine", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state,
+            }],
+        });
+        let labels =
+            json!({"backup.vitess.io/run-uid": UID, "batch.kubernetes.io/job-name": "nightly-11112222-backup-1"});
+        self.server.put(POD, json!({"metadata": {"labels": labels}, "spec": {"containers": []}, "status": status}));
+    }
+}
+
+#[tokio::test]
+async fn a_backup_is_locked_then_written_down_then_launched() {
+    let shell = Shell::with_a_backup();
+    shell.reconcile().await.unwrap();
+    assert_eq!(
+        shell.server.writes(),
+        [
+            format!("PATCH {BACKUP}"),
+            "POST /apis/coordination.k8s.io/v1/namespaces/demo/leases".to_owned(),
+            "POST /apis/coordination.k8s.io/v1/namespaces/demo/leases".to_owned(),
+            format!("PATCH {BACKUP}/status"),
+        ]
+    );
+    assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!(["backup.vitess.io/run"]));
+    let lease = shell.server.get(TABLET_LEASE).unwrap();
+    assert_eq!(lease["spec"]["holderIdentity"], format!("VitessBackup/nightly/{UID}"));
+
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.writes(), [format!("PATCH {BACKUP}/status")]);
+    assert_eq!(shell.status()["job"]["name"], "nightly-11112222-backup-1");
+
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.writes(), [format!("POST {JOBS}"), format!("PATCH {BACKUP}/status")]);
+    assert_eq!(shell.server.get(JOB).unwrap()["metadata"]["ownerReferences"][0]["uid"], UID);
+
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.status()["phase"], "Running");
+    shell.server.requests();
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.writes(), Vec::<String>::new(), "nothing changed, nothing is written");
+}
+
+#[tokio::test]
+async fn a_plan_from_an_old_object_overwrites_nothing() {
+    let shell = Shell::with_a_backup();
+    let old = shell.stored();
+    shell.settle().await;
+    let before = shell.status();
+    let error = reconcile::run::<VitessBackup>(old, shell.context.clone()).await.unwrap_err();
+    assert!(error.is_outdated(), "{error}");
+    assert_eq!(shell.status(), before);
+}
+
+#[tokio::test]
+async fn progress_comes_from_the_log_and_the_outcome_too_when_the_termination_message_is_short() {
+    let shell = Shell::with_a_backup();
+    shell.settle().await;
+    shell.engine("Running", json!({"running": {}}));
+    let time = "2026-11-22T10:00:01Z";
+    let progress = json!({
+        "event": "progress", "time": time, "step": "CopyingFiles", "bytesDone": 30, "bytesTotal": 40, "storedBytes": 7,
+        "filesDone": 1, "filesTotal": 2, "bytesPerSecond": 5, "etaSeconds": 2,
+    });
+    shell.server.set_log("nightly-11112222-backup-1-x", &format!("mysqld says hello\n{progress}\n"));
+    shell.settle().await;
+    assert_eq!(shell.status()["progress"]["summary"], "75%");
+    assert_eq!(shell.status()["progress"]["etaSeconds"], 2);
+    assert_eq!(shell.condition("EngineRunning")["status"], "True");
+
+    let whole = succeeded(crate::backup::report::Operation::Backup);
+    let mut short = whole.clone();
+    short.manifest = None;
+    let mut line = serde_json::to_value(&whole).unwrap();
+    line["event"] = json!("outcome");
+    shell.server.set_log("nightly-11112222-backup-1-x", &format!("{progress}\n{line}\n"));
+    let message = serde_json::to_string(&short).unwrap();
+    shell.engine("Succeeded", json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}));
+    shell.settle().await;
+    assert_eq!(shell.status()["phase"], "Succeeded");
+    assert_eq!(shell.status()["manifest"], json!({"BackupMethod": "builtin"}));
+    assert_eq!(shell.server.get(JOB).unwrap()["spec"]["ttlSecondsAfterFinished"], 3600);
+    assert_eq!(shell.server.get(TABLET_LEASE), None, "the lock is given back");
+    assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!([]));
+
+    shell.server.requests();
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.requests(), Vec::<String>::new(), "an ended run costs nothing");
+    assert!(
+        shell
+            .context
+            .metrics
+            .text()
+            .unwrap()
+            .contains(r#"runs_total{kind="VitessBackup",phase="Succeeded",reason="None"} 1"#)
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_was_made_before_a_crash_is_taken_on() {
+    let shell = Shell::with_a_backup();
+    shell.reconcile().await.unwrap();
+    shell.reconcile().await.unwrap();
+    let before = shell.server.get(BACKUP).unwrap();
+    shell.reconcile().await.unwrap();
+    // The operator dies after making the Job, before it could write anything more.
+    shell.server.put(BACKUP, before);
+    shell.settle().await;
+    assert_eq!(shell.status()["job"]["uid"], "uid of nightly-11112222-backup-1");
+    assert_eq!(shell.status()["phase"], "Running");
+}
+
+#[tokio::test]
+async fn a_job_that_the_api_server_refuses_is_a_condition_and_is_tried_again() {
+    let shell = Shell::with_a_backup();
+    shell.server.fail(&format!("POST {JOBS}"), 403, "Forbidden", "exceeded quota: compute");
+    for _ in 0..4 {
+        shell.reconcile().await.unwrap();
+    }
+    let condition = shell.condition("EngineRunning");
+    assert_eq!(condition["reason"], "JobRefused");
+    assert_eq!(condition["message"], "the API server refuses the engine's Job: exceeded quota: compute");
+    assert_eq!(shell.status()["phase"], "Pending");
+}
+
+#[tokio::test]
+async fn a_lock_is_taken_over_only_from_a_run_that_is_gone_with_its_pods() {
+    let shell = Shell::with_a_backup();
+    let labels = json!({"backup.vitess.io/lock": "true"});
+    let held = json!({"metadata": {"labels": labels}, "spec": {"holderIdentity": "VitessRestore/other/other-uid"}});
+    shell.server.put(TABLET_LEASE, held);
+    let pod = "/api/v1/namespaces/demo/pods/other-engine";
+    let labels = json!({"backup.vitess.io/run-uid": "other-uid"});
+    shell.server.put(pod, json!({"metadata": {"labels": labels}, "status": {"phase": "Running"}}));
+    shell.settle().await;
+    assert_eq!(shell.condition("EngineRunning")["reason"], "Busy");
+    assert_eq!(shell.server.get(TABLET_LEASE).unwrap()["spec"]["holderIdentity"], "VitessRestore/other/other-uid");
+
+    shell.server.remove(pod);
+    shell.settle().await;
+    let holder = shell.server.get(TABLET_LEASE).unwrap()["spec"]["holderIdentity"].clone();
+    assert_eq!(holder, format!("VitessBackup/nightly/{UID}"));
+}
+
+#[tokio::test]
+async fn a_failing_api_server_fails_the_reconcile_and_nothing_else() {
+    let shell = Shell::with_a_backup();
+    shell.server.fail(&format!("GET {JOBS}"), 500, "InternalError", "etcd is away");
+    let error = shell.reconcile().await.unwrap_err();
+    assert!(!error.is_outdated());
+    assert!(error.to_string().starts_with("cannot list Jobs: "), "{error}");
+    assert_eq!(shell.server.writes(), Vec::<String>::new());
+    assert!(shell.context.metrics.text().unwrap().contains(r#"reconcile_failures_total{kind="VitessBackup"} 1"#));
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_told_so_and_keeps_its_status() {
+    let shell = Shell::with_a_backup();
+    shell.server.change(BACKUP, |object| {
+        object["spec"]["concurrency"] = json!("many");
+        object["status"] = json!({"phase": "Succeeded"});
+    });
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.requests(), ["POST /apis/events.k8s.io/v1/namespaces/demo/events"]);
+    assert_eq!(shell.status(), json!({"phase": "Succeeded"}));
+}
+
+#[tokio::test]
+async fn a_storage_says_whether_its_claim_is_there() {
+    let shell = Shell::with_a_backup();
+    let reconcile = || async {
+        let stored: DeserializeGuard<VitessBackupStorage> =
+            serde_json::from_value(shell.server.get(STORAGE).unwrap()).unwrap();
+        reconcile::storage(Arc::new(stored), shell.context.clone()).await.unwrap();
+        shell.server.get(STORAGE).unwrap()["status"]["conditions"][0].clone()
+    };
+    assert_eq!(reconcile().await["status"], "True");
+    shell.server.remove("/api/v1/namespaces/demo/persistentvolumeclaims/vitess-backups");
+    assert_eq!(reconcile().await["reason"], "VolumeNotFound");
+    shell.server.requests();
+    reconcile().await;
+    assert_eq!(shell.server.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_restore_into_a_volume_looks_for_pods_that_use_it() {
+    let shell = Shell::with_a_backup();
+    let path = "/apis/backup.vitess.io/v1alpha1/namespaces/demo/vitessrestores/fill";
+    shell.server.put(
+        path,
+        json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessRestore", "metadata": {"uid": UID, "generation": 1},
+            "spec": {
+                "storage": {"name": "backups"}, "shard": "commerce/0",
+                "target": {"persistentVolumeClaim": {"claimName": "data-101", "tabletUid": 101}},
+            },
+        }),
+    );
+    let stored: DeserializeGuard<VitessRestore> = serde_json::from_value(shell.server.get(path).unwrap()).unwrap();
+    reconcile::run::<VitessRestore>(Arc::new(stored), shell.context.clone()).await.unwrap();
+    let condition = shell.server.get(path).unwrap()["status"]["conditions"][0].clone();
+    assert_eq!(condition["reason"], "VolumeInUse");
+    assert!(condition["message"].as_str().unwrap().contains("pod tablet-101 uses claim data-101"), "{condition}");
+}
+
+#[tokio::test]
+async fn a_deleted_object_in_a_terminating_namespace_goes() {
+    let shell = Shell::with_a_backup();
+    shell.settle().await;
+    let namespace = "/api/v1/namespaces/demo";
+    shell.server.put(namespace, json!({"metadata": {"deletionTimestamp": "2026-11-22T10:00:00Z"}}));
+    shell.server.change(BACKUP, |object| object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:00Z"));
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!([]));
+}

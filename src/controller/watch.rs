@@ -1,0 +1,195 @@
+//! What wakes a reconcile: the object itself, its Jobs and pods, and whatever a waiting run may be waiting for.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, SelectAll};
+use futures::{Stream, StreamExt, future};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::Api;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::controller::{Action, ReconcileRequest};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{PredicateConfig, WatchStreamExt, applier, watcher};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::context::Context;
+use super::error::Error;
+use super::kinds::Run;
+use super::{Shutdown, reconcile};
+use crate::api::VitessBackupStorage;
+use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_RUN_KIND};
+use crate::resources::storage::claim;
+
+/// A Kubernetes object that may be one that this version cannot read.
+type Guarded<K> = DeserializeGuard<K>;
+type Requests<K> = BoxStream<'static, Result<ReconcileRequest<Guarded<K>>, watcher::Error>>;
+
+/// Runs the controller of one kind of run until `shutdown`.
+pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
+    let client = &context.client;
+    let (store, writer) = reflector::store::<Guarded<K>>();
+    let own = watcher(api::<Guarded<K>>(client, scope), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(worth_a_look::<K>, PredicateConfig::default())
+        .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
+    let engines = watcher::Config::default().labels(&format!("{LABEL_RUN_KIND}={}", K::KIND));
+    let tablets = watcher::Config::default().labels(&context.settings.tablet_selector_text());
+    let locks = watcher::Config::default().labels(LABEL_LOCK);
+    let any = watcher::Config::default;
+    let mut requests: SelectAll<Requests<K>> = SelectAll::new();
+    requests.push(own.boxed());
+    requests.push(of_run::<K, _>(whole(api::<Job>(client, scope), engines.clone())));
+    requests.push(of_run::<K, _>(whole(api::<Pod>(client, scope), engines)));
+    requests.push(of_waiting::<K, _>(whole(api::<Pod>(client, scope), tablets), &store));
+    requests.push(of_waiting::<K, _>(whole(api::<Lease>(client, scope), locks), &store));
+    requests.push(of_waiting::<K, _>(metadata::<PersistentVolumeClaim>(client, scope), &store));
+    requests.push(of_waiting::<K, _>(whole(api::<Guarded<VitessBackupStorage>>(client, scope), any()), &store));
+    drive(context, store, requests, reconcile::run::<K>, shutdown).await;
+}
+
+/// Runs the controller of VitessBackupStorage until `shutdown`.
+pub async fn storages(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
+    type Storage = Guarded<VitessBackupStorage>;
+    let client = &context.client;
+    let (store, writer) = reflector::store::<Storage>();
+    let own = watcher(api::<Storage>(client, scope), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(kube::runtime::predicates::generation, PredicateConfig::default())
+        .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
+    let known = store.clone();
+    let claims = requests_of(metadata::<PersistentVolumeClaim>(client, scope), move |changed| {
+        let uses = |storage: &Arc<Storage>| {
+            let spec = storage.0.as_ref().ok().map(|storage| &storage.spec);
+            storage.namespace() == changed.namespace() && spec.and_then(claim) == changed.metadata.name.as_deref()
+        };
+        known.state().iter().filter(|storage| uses(storage)).map(|storage| ObjectRef::from_obj(&**storage)).collect()
+    });
+    let mut requests: SelectAll<Requests<VitessBackupStorage>> = SelectAll::new();
+    requests.push(own.boxed());
+    requests.push(claims);
+    drive(context, store, requests, reconcile::storage, shutdown).await;
+}
+
+async fn drive<K, F>(
+    context: Arc<Context>,
+    store: Store<Guarded<K>>,
+    requests: SelectAll<Requests<K>>,
+    reconcile: impl Fn(Arc<Guarded<K>>, Arc<Context>) -> F + Send + 'static,
+    shutdown: Shutdown,
+) where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + 'static,
+    F: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    type Reconcile = Pin<Box<dyn Future<Output = Result<Action, Error>> + Send>>;
+    let reconciler = move |object, context| -> Reconcile { Box::pin(reconcile(object, context)) };
+    let after_error = |object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>| {
+        reconcile::after_error(&*object, error, &context)
+    };
+    let queue = requests.take_until(shutdown);
+    applier(reconciler, after_error, context, store, queue, kube::runtime::Config::default())
+        .for_each(|result| {
+            // Failed reconciles are logged where they are retried; an object that is gone is nothing to tell.
+            if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
+                tracing::warn!(%error, kind = %K::kind(&()), "a watch failed and is started again");
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+/// What of an object can call for something: not the progress that we write ourselves every second.
+fn worth_a_look<K: Run>(object: &Guarded<K>) -> Option<u64> {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    (&meta.generation, &meta.annotations, &meta.finalizers).hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    if let Some(run) = object.0.as_ref().ok().and_then(|object| object.status()).map(K::run) {
+        run.phase.hash(&mut hasher);
+        run.failure.is_some().hash(&mut hasher);
+        run.job.as_ref().map(|job| (&job.name, &job.uid)).hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
+
+fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn whole<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, Result<K, watcher::Error>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher(api, config).default_backoff().touched_objects().boxed()
+}
+
+fn metadata<K>(client: &Client, scope: Option<&str>) -> BoxStream<'static, Result<PartialObjectMeta<K>, watcher::Error>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static,
+{
+    whole(api::<PartialObjectMeta<K>>(client, scope), watcher::Config::default())
+}
+
+fn requests_of<K, O>(
+    changes: impl Stream<Item = Result<O, watcher::Error>> + Send + 'static,
+    concerned: impl Fn(&O) -> Vec<ObjectRef<Guarded<K>>> + Send + 'static,
+) -> Requests<K>
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+    O: Send + 'static,
+{
+    changes
+        .flat_map(move |change| {
+            let requests: Vec<Result<ReconcileRequest<Guarded<K>>, watcher::Error>> = match change {
+                Ok(changed) => concerned(&changed).into_iter().map(|object| Ok(object.into())).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            futures::stream::iter(requests)
+        })
+        .boxed()
+}
+
+/// The run that a Job or an engine pod belongs to.
+fn of_run<K: Run, O: Resource<DynamicType = ()> + Send + 'static>(
+    changes: BoxStream<'static, Result<O, watcher::Error>>,
+) -> Requests<K> {
+    requests_of(changes, |changed: &O| {
+        let name = changed.annotations().get(ANNOTATION_RUN);
+        let run = name.zip(changed.namespace()).map(|(name, namespace)| ObjectRef::new(name).within(&namespace));
+        run.into_iter().collect()
+    })
+}
+
+/// Every run of the namespace that waits for something.
+fn of_waiting<K: Run, O: Resource<DynamicType = ()> + Send + 'static>(
+    changes: BoxStream<'static, Result<O, watcher::Error>>,
+    store: &Store<Guarded<K>>,
+) -> Requests<K> {
+    let store = store.clone();
+    requests_of(changes, move |changed: &O| {
+        let waits =
+            |run: &Arc<Guarded<K>>| run.namespace() == changed.namespace() && run.0.as_ref().is_ok_and(Run::waits);
+        store.state().iter().filter(|run| waits(run)).map(|run| ObjectRef::from_obj(&**run)).collect()
+    })
+}
