@@ -11,7 +11,7 @@ exec </dev/null
 NAMESPACE=$VITESS_NAMESPACE
 BACKUPS=vitessbackups.backup.vitess.io
 RESTORES=vitessrestores.backup.vitess.io
-examples=$(cd "$GROUND/../../../examples" && pwd)
+cd "$GROUND/../../.."
 began=$SECONDS
 
 title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
@@ -44,8 +44,8 @@ vtctldclient GetTablets
 title "Where backups live, and one backup of the replica zone1-0000000101"
 k delete "$BACKUPS" commerce-tablet --ignore-not-found >/dev/null
 k delete "$RESTORES" commerce-latest --ignore-not-found >/dev/null
-typed kubectl -n "$NAMESPACE" apply -f "$examples/storage-file.yaml"
-typed kubectl -n "$NAMESPACE" apply -f "$examples/backup-tablet.yaml"
+typed kubectl -n "$NAMESPACE" apply -f "examples/storage-file.yaml"
+typed kubectl -n "$NAMESPACE" apply -f "examples/backup-tablet.yaml"
 watch_until "$BACKUPS" commerce-tablet
 typed kubectl -n "$NAMESPACE" get "$BACKUPS" -o wide
 k get "$BACKUPS" commerce-tablet -o jsonpath='{.status.manifest}' | jq .
@@ -55,7 +55,7 @@ destroy_data 102
 vtctldclient GetTablets
 
 title "The restore"
-typed kubectl -n "$NAMESPACE" apply -f "$examples/restore-latest.yaml"
+typed kubectl -n "$NAMESPACE" apply -f "examples/restore-latest.yaml"
 watch_until "$RESTORES" commerce-latest
 typed kubectl -n "$NAMESPACE" get "$RESTORES"
 

@@ -7,12 +7,11 @@ OPERATOR_NAMESPACE=vitess-backup-operator
 # install_operator ARCHIVE: installs or upgrades the release from the image in ARCHIVE, and waits until that very image is
 # ready. The image's hash is a pod annotation, so that a new build under the same tag is rolled out too.
 install_operator() {
-  local helm reference hash
-  helm=$("$GROUND/helm.sh")
+  local reference hash
   reference=$(image_ref vitess-backup-operator:dev)
   hash=$(sha256sum < "$1.inputs")
   say "installing the Helm chart" "5 s"
-  "$helm" upgrade --install vitess-backup-operator "$PROJECT/charts/vitess-backup-operator" \
+  "$GROUND/helm.sh" upgrade --install vitess-backup-operator "$PROJECT/charts/vitess-backup-operator" \
     --namespace "$OPERATOR_NAMESPACE" --create-namespace --wait --timeout 180s \
-    --set "image.repository=${reference%:*}" --set image.tag=dev --set "podAnnotations.build=sha${hash:0:16}" >&2
+    --set "image.repository=${reference%:*}" --set image.tag=dev --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
 }
