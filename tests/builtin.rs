@@ -33,7 +33,10 @@ async fn a_replica_is_backed_up_put_back_and_restored_elsewhere_and_onto_itself(
     assert_eq!(manifest, done.manifest);
     assert_eq!(manifest.tablet_alias, "zone1-0000000102");
     assert_eq!(manifest.server_uuid, shard.replica.value("SELECT @@server_uuid").await);
-    assert!(manifest.position.starts_with("MySQL56/") && manifest.mysql_version.starts_with("Ver 9.7."), "{manifest:?}");
+    assert!(
+        manifest.position.starts_with("MySQL56/") && manifest.mysql_version.starts_with("Ver 9.7."),
+        "{manifest:?}"
+    );
     let Method::Builtin(part) = &manifest.method else { panic!() };
     assert_eq!(part.file_entries.len() as u64, done.files);
     assert!(part.file_entries.iter().any(|entry| entry.name == "aside.ibd"), "a general tablespace in datadir");
@@ -78,7 +81,8 @@ async fn restore(
 ) -> Result<Box<builtin::RestoreDone>, EngineError> {
     let options = engine_support::restore_options(existing_data);
     let notes = Notes::default();
-    let end = builtin::restore(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &notes).await;
+    let end =
+        builtin::restore(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &notes).await;
     match end? {
         RestoreEnd::Restored(done) => Ok(done),
         RestoreEnd::NoBackup => panic!("no backup was found: {notes:?}"),

@@ -78,7 +78,9 @@ impl CompressionArguments {
         }
         let named: Codec = match self.compression_engine_name.as_str() {
             // Vitess has no engine of that name: there it is --backup-storage-compress=false.
-            "none" => return Err(EngineError::invalid("--compression-engine-name none: use --backup-storage-compress=false")),
+            "none" => {
+                return Err(EngineError::invalid("--compression-engine-name none: use --backup-storage-compress=false"));
+            }
             name => name.parse().map_err(|error: CodecError| EngineError::invalid(&error.to_string()))?,
         };
         let compression = match &self.external_compressor {
@@ -99,7 +101,12 @@ impl EngineCommand for BackupArguments {
         Operation::Backup
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         let mut tablet = self.tablet.tablet()?;
         tablet.alias = Some(self.tablet_alias.clone());
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);

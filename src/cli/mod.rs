@@ -51,12 +51,12 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match arguments.command {
-        Command::Backup(arguments) => run::engine(arguments),
-        Command::Restore(arguments) => run::engine(arguments),
-        Command::List(arguments) => run::engine(arguments),
-        Command::Remove(arguments) => run::engine(arguments),
-        Command::Verify(arguments) => run::engine(arguments),
-        Command::Recover(arguments) => run::engine(arguments),
+        Command::Backup(arguments) => run::engine(&arguments),
+        Command::Restore(arguments) => run::engine(&arguments),
+        Command::List(arguments) => run::engine(&arguments),
+        Command::Remove(arguments) => run::engine(&arguments),
+        Command::Verify(arguments) => run::engine(&arguments),
+        Command::Recover(arguments) => run::engine(&arguments),
     }
 }
 

@@ -97,7 +97,12 @@ impl EngineCommand for RestoreArguments {
         Operation::Restore
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         let mut tablet = self.tablet.tablet()?;
         tablet.alias = self.tablet_alias.clone();
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);

@@ -205,11 +205,7 @@ mod tests {
                 shard: "commerce/-80".parse().unwrap(),
                 name: "2024-01-02.030405.zone1-0000000101".into(),
             }),
-            ..Entry::new(
-                Operation::Backup,
-                "2024-01-02T03:04:05Z".parse().unwrap(),
-                JournalStep::StoppingReplication,
-            )
+            ..Entry::new(Operation::Backup, "2024-01-02T03:04:05Z".parse().unwrap(), JournalStep::StoppingReplication)
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::backup::report::ReplicationOutcome;
+use crate::engine::EngineError;
 use crate::engine::journal::{Replication, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::EngineError;
 use crate::mysqld::{IoState, Mysql, MysqldError, ReplicaStatus};
 use crate::progress::{Monitor, Step};
 
@@ -51,7 +51,8 @@ impl Replication {
 /// over from before that it does not listen to. A server without a source that is read-only (a tablet that has not joined
 /// its shard yet, a demoted primary) serves no writes, so stopping it harms nobody.
 pub fn is_primary(state: &TabletState) -> bool {
-    let follows = state.replication.as_ref().is_some_and(|replication| replication.io_started || replication.sql_running);
+    let follows =
+        state.replication.as_ref().is_some_and(|replication| replication.io_started || replication.sql_running);
     !state.read_only && !follows
 }
 
@@ -72,7 +73,11 @@ pub async fn start_stubbornly(server: &Server, monitor: &dyn Monitor) -> Result<
 /// Puts read-only, semi-sync and replication back as they were; mysqld is running. Does nothing that is done already.
 ///
 /// When someone made the server a primary meanwhile (it takes writes now and did not before), it is left alone.
-pub async fn put_back(server: &Server, before: &TabletState, monitor: &dyn Monitor) -> Result<ReplicationOutcome, EngineError> {
+pub async fn put_back(
+    server: &Server,
+    before: &TabletState,
+    monitor: &dyn Monitor,
+) -> Result<ReplicationOutcome, EngineError> {
     let mysql = &server.mysql;
     let now = observe(mysql).await?;
     if is_primary(&now) && !is_primary(before) {
@@ -117,7 +122,9 @@ pub async fn wait_started(mysql: &Mysql, monitor: &dyn Monitor) -> Result<(), En
     let begun = Instant::now();
     loop {
         let Some(status) = mysql.replica_status().await? else {
-            return Err(EngineError::ReplicationNotRestarted { cause: "the tablet has no replication source".to_owned() });
+            return Err(EngineError::ReplicationNotRestarted {
+                cause: "the tablet has no replication source".to_owned(),
+            });
         };
         if status.running() {
             return Ok(());
@@ -162,7 +169,9 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
     let mut stopped_since: Option<Instant> = None;
     loop {
         let Some(status) = server.mysql.replica_status().await? else {
-            return Err(EngineError::ReplicationNotRestarted { cause: "the tablet has no replication source".to_owned() });
+            return Err(EngineError::ReplicationNotRestarted {
+                cause: "the tablet has no replication source".to_owned(),
+            });
         };
         agreed = if caught_up(&status) { agreed + 1 } else { 0 };
         if agreed >= 2 {

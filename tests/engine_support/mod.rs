@@ -24,7 +24,7 @@ use vitess_backup::topo::{KeyspaceShard, TabletAlias};
 #[derive(Debug, Default)]
 pub struct Notes {
     pub steps: Mutex<Vec<Step>>,
-    pub notes: Mutex<Vec<String>>,
+    pub texts: Mutex<Vec<String>>,
     bytes: AtomicU64,
     stored: AtomicU64,
     files: AtomicU64,
@@ -57,7 +57,7 @@ impl Monitor for Notes {
     }
 
     fn note(&self, text: &str) {
-        self.notes.lock().unwrap().push(text.to_owned());
+        self.texts.lock().unwrap().push(text.to_owned());
     }
 }
 
@@ -225,10 +225,10 @@ pub fn open_directory() -> TempDir {
 
 /// CHECKSUM TABLE of every table that is not MySQL's own.
 pub async fn checksums(tablet: &Tablet) -> Vec<(String, String)> {
-    let tables = "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables \
+    let statement = "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables \
         WHERE table_type = 'BASE TABLE' AND table_schema LIKE 'vt\\_%' ORDER BY 1";
     let mut sums = Vec::new();
-    for row in tablet.sql(tables).await {
+    for row in tablet.sql(statement).await {
         let table = row.at(0).unwrap().to_owned();
         let sum = tablet.sql(&format!("CHECKSUM TABLE {table}")).await[0].at(1).unwrap_or("no such table").to_owned();
         sums.push((table, sum));

@@ -116,7 +116,7 @@ pub async fn backup(
         }
     };
     let run = Run { server, checked, options, handle, shard, journal, entry, interrupt, monitor, went_down: None };
-    run.to_the_end(tablet).await
+    run.end(tablet).await
 }
 
 /// A run that has begun to disturb.
@@ -152,7 +152,7 @@ struct PutBack {
 }
 
 impl Run<'_> {
-    async fn to_the_end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
+    async fn end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
         let interrupt = self.interrupt;
         let copied = AssertUnwindSafe(interrupt.race(self.copy())).catch_unwind().await;
         let copied = copied.unwrap_or(Err(EngineError::Panicked));

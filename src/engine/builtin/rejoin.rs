@@ -30,7 +30,11 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 /// What MySQL says.
-pub async fn set_position(mysql: &Mysql, position: Option<&Position>, monitor: &dyn Monitor) -> Result<(), EngineError> {
+pub async fn set_position(
+    mysql: &Mysql,
+    position: Option<&Position>,
+    monitor: &dyn Monitor,
+) -> Result<(), EngineError> {
     monitor.step(Step::SettingPosition);
     forget_source(mysql).await?;
     let Some(set) = position.and_then(Position::gtid_set).filter(|set| !set.is_empty()) else {

@@ -61,7 +61,10 @@ pub async fn look(tablet: &Tablet, shard: &KeyspaceShard, monitor: &dyn Monitor)
         let data = if is_empty(&layout.datadir)? {
             None
         } else {
-            Some(format!("{} is not empty, and no mysqld runs that could be asked what it holds", layout.datadir.display()))
+            Some(format!(
+                "{} is not empty, and no mysqld runs that could be asked what it holds",
+                layout.datadir.display()
+            ))
         };
         if let MysqldAccess::Mysqlctld { socket } = &tablet.mysqld
             && !answers(socket).await

@@ -67,7 +67,8 @@ impl Vtctld {
     pub async fn reparent(&self) -> Result<Reparented, EngineError> {
         let status = match timeout(CALL_TIMEOUT, self.call()).await {
             Ok(Ok(answer)) => {
-                let primary = answer.primary.map_or_else(String::new, |alias| format!("{}-{:010}", alias.cell, alias.uid));
+                let primary =
+                    answer.primary.map_or_else(String::new, |alias| format!("{}-{:010}", alias.cell, alias.uid));
                 return Ok(Reparented::Under(primary));
             }
             Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
