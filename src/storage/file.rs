@@ -183,7 +183,11 @@ fn create_one(path: &FsPath) -> Result<()> {
 }
 
 fn sync(directory: &FsPath) -> Result<()> {
-    File::open(directory).and_then(|opened| opened.sync_all()).map_err(|source| failed(directory, source))
+    match File::open(directory).and_then(|opened| opened.sync_all()) {
+        // Some network and FUSE file systems know no sync of a directory; they have nothing better to offer.
+        Err(source) if matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced.map_err(|source| failed(directory, source)),
+    }
 }
 
 fn failed(path: &FsPath, source: io::Error) -> Error {
