@@ -10,7 +10,8 @@ use support::container;
 use support::mysql::{PATIENCE, Tablet};
 use vitess_backup::backup::failure::Reason;
 use vitess_backup::mysqld::{
-    Evidence, IoState, Layout, Mysql, MysqldControl, MysqldError, SemiSync, ServerVersion, Stopped,
+    Evidence, IoState, Layout, Mysql, MysqlRoot, Mysqlctld, MysqldControl, MysqldError, OwnProcess, ReplicaStatus,
+    SemiSync, ServerVersion, Stopped,
 };
 use vitess_backup::replication::GtidSet;
 
@@ -155,7 +156,8 @@ async fn sees_a_killed_mysqld_and_clears_up_after_it(mut case: Case) {
     if case.in_container {
         // mysqlctld went with it, and could come back with a mysqld at any time: there is no saying that all is stopped.
         let error = case.control.shutdown(PATIENCE).await.unwrap_err();
-        assert!(matches!(error, MysqldError::MysqlctldUnreachable { .. }), "{error}");
+        let expected = format!("could not reach mysqlctld on {} within 2s: ", case.tablet.mysqlctl_socket().display());
+        assert!(error.to_string().starts_with(&expected) && error.to_string().contains("refused"), "{error}");
         assert_eq!(error.failure().reason, Reason::SocketUnreachable);
         case.tablet.start_container().await;
         case.shutdown().await;
@@ -294,6 +296,48 @@ async fn own_process_leaves_all_files_to_the_owner_of_the_tablet() {
         }
     }
     own.shutdown(PATIENCE).await.unwrap();
+}
+
+/// The engine's pod runs as the tablet's user, not as root: this test runs itself once more as that user.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tablets_own_user_may_do_it_all_too() {
+    const TABLET: &str = "VBO_TEST_TABLET_DIR";
+    if let Some(tablet_dir) = std::env::var_os(TABLET) {
+        assert!(std::fs::read_dir("/root").is_err(), "this is to run as a user without rights");
+        return as_the_tablets_own_user(tablet_dir.as_ref()).await;
+    }
+    let mut tablet = Tablet::at_rest(113).await;
+    tablet.start_container().await;
+    let copy = tablet.vtdataroot().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let output = container::command_as_user(&copy)
+        .args(["--exact", "the_tablets_own_user_may_do_it_all_too", "--nocapture"])
+        .env(TABLET, tablet.tablet_dir())
+        .env("VT_MYSQL_ROOT", &support::ground::ground().mysql_root)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+async fn as_the_tablets_own_user(tablet_dir: &std::path::Path) {
+    let layout = Layout::read(tablet_dir).await.unwrap();
+    let mysql = Mysql::connect(&layout.socket, "vt_dba").await.unwrap();
+    let mysqlctld = Mysqlctld::new(layout.clone(), tablet_dir.join("mysqlctl.sock"), "vt_dba");
+    mysqlctld.shutdown(PATIENCE).await.unwrap();
+    assert!(Evidence::gather(&layout).await.unwrap().gone());
+
+    let own = OwnProcess::new(layout.clone(), MysqlRoot::find().unwrap(), "vt_dba");
+    own.start(&[]).await.unwrap();
+    mysql.ping().await.unwrap();
+    own.shutdown(PATIENCE).await.unwrap();
+    own.reinit_config().await.unwrap();
+    Stopped::new(layout.clone()).shutdown(PATIENCE).await.unwrap();
+
+    mysqlctld.start(&[]).await.unwrap();
+    mysql.ping().await.unwrap();
+    assert!(Evidence::gather(&layout).await.unwrap().alive());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -475,10 +519,7 @@ async fn replication_is_set_up_read_stopped_and_forgotten() {
     replica.wait_caught_up(&primary).await;
 }
 
-async fn status_when(
-    mysql: &Mysql,
-    expected: impl Fn(&vitess_backup::mysqld::ReplicaStatus) -> bool,
-) -> vitess_backup::mysqld::ReplicaStatus {
+async fn status_when(mysql: &Mysql, expected: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
     let begun = Instant::now();
     loop {
         let status = mysql.replica_status().await.unwrap().unwrap();

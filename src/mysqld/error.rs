@@ -56,6 +56,9 @@ pub enum MysqldError {
     UncleanStop { status: String },
     #[error("mysqld is running although the files were said to be at rest: {evidence}")]
     NotAtRest { evidence: String },
+    /// Nothing may be concluded about a mysqld there.
+    #[error("could not {verb} {path}: {source}", path = path.display())]
+    Look { verb: &'static str, path: PathBuf, source: io::Error },
     #[error("could not {verb} {path}: {source}", path = path.display())]
     File { verb: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -114,11 +117,10 @@ impl MysqldError {
             Self::NotAtRest { .. } => {
                 (Reason::MysqldNotStopped, "stop mysqld first, or use --mysqld mysqlctld to let the engine stop it")
             }
-            Self::File { .. } => (
-                Reason::FileUnwritable,
-                "run the engine as the user that owns the tablet directory, with the volume mounted writable",
-            ),
-            Self::Layout(LayoutError::Write { .. }) => (
+            Self::Look { .. } => {
+                (Reason::FileUnreadable, "run the engine as the user that owns the tablet directory, or as root")
+            }
+            Self::File { .. } | Self::Layout(LayoutError::Write { .. }) => (
                 Reason::FileUnwritable,
                 "run the engine as the user that owns the tablet directory, with the volume mounted writable",
             ),

@@ -21,7 +21,7 @@ use super::layout::Layout;
 pub struct Evidence {
     /// Something accepts connections on the MySQL socket.
     pub socket_answers: bool,
-    /// A process holds InnoDB's lock (fcntl, for writing) on `ibdata1`.
+    /// A process holds InnoDB's lock (fcntl, for writing) on `ibdata1`. (Another `innodb_data_file_path` is not followed.)
     pub data_locked: bool,
     /// The process of the pid file, when it is a mysqld that can be seen from here.
     pub process: Option<i32>,
@@ -144,7 +144,7 @@ pub(super) async fn clear_leftovers(layout: &Layout) -> Result<(), MysqldError> 
 
 async fn exists(path: &Path) -> Result<bool, MysqldError> {
     let found = tokio::fs::try_exists(path).await;
-    found.map_err(|source| MysqldError::File { verb: "look at", path: path.to_path_buf(), source })
+    found.map_err(|source| MysqldError::Look { verb: "look at", path: path.to_path_buf(), source })
 }
 
 /// Whether anything accepts connections there. A full backlog counts as an answer; so does a silent server.
@@ -154,7 +154,7 @@ async fn answers(socket: &Path) -> Result<bool, MysqldError> {
         Ok(Err(error)) => match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
             io::ErrorKind::WouldBlock => Ok(true),
-            _ => Err(MysqldError::File { verb: "connect to", path: socket.to_path_buf(), source: error }),
+            _ => Err(MysqldError::Look { verb: "connect to", path: socket.to_path_buf(), source: error }),
         },
     }
 }
@@ -162,7 +162,7 @@ async fn answers(socket: &Path) -> Result<bool, MysqldError> {
 /// Whether another process holds a lock that would keep us from locking the file for writing, as InnoDB does
 /// (`os_file_lock`). A file that is not there is not locked.
 fn is_locked(path: &Path) -> Result<bool, MysqldError> {
-    let failed = |source| MysqldError::File { verb: "look for locks on", path: path.to_path_buf(), source };
+    let failed = |source| MysqldError::Look { verb: "look for locks on", path: path.to_path_buf(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -217,7 +217,7 @@ mod tests {
     async fn what_a_killed_mysqld_leaves_is_no_life() {
         let (_dir, layout) = tablet();
         drop(UnixListener::bind(&layout.socket).unwrap());
-        std::fs::write(&layout.innodb_data_home_dir.join("ibdata1"), "x").unwrap();
+        std::fs::write(layout.innodb_data_home_dir.join("ibdata1"), "x").unwrap();
         // This very process: alive, but no mysqld, as when the number was given to another one.
         std::fs::write(&layout.pid_file, std::process::id().to_string()).unwrap();
         let evidence = Evidence::gather(&layout).await.unwrap();

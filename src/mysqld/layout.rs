@@ -193,7 +193,7 @@ impl Layout {
         let mut text = my_cnf::template(self, version);
         for path in extra {
             if let Ok(more) = tokio::fs::read_to_string(path).await {
-                text.push_str(&format!("## {}\n{more}", path.display()));
+                text.extend(["## ", &path.to_string_lossy(), "\n", &more]);
             }
         }
         self.replace_my_cnf(&text).await

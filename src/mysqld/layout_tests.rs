@@ -80,7 +80,7 @@ fn relative_paths_are_relative_to_the_datadir_as_mysqld_has_it() {
 #[test]
 fn a_my_cnf_that_hides_where_mysqld_is_gets_refused_by_name() {
     for name in ["datadir", "socket", "pid-file", "port", "server-id"] {
-        let without: String = VITESS.lines().filter(|line| !line.starts_with(name)).map(|l| format!("{l}\n")).collect();
+        let without: String = VITESS.split_inclusive('\n').filter(|line| !line.starts_with(name)).collect();
         let message = Layout::from_my_cnf(tablet(), &without).unwrap_err().to_string();
         assert_eq!(message, format!("/vt/vt_0000000101/my.cnf does not set {name}"));
     }

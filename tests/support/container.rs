@@ -25,11 +25,10 @@ impl Container {
             \"$@\" 3<&- & program=$!
             { cat <&3 >/dev/null; kill -KILL $program; } &
             wait $program";
-        let as_user = ["setpriv", "--reuid", USER, "--regid", GROUP, "--clear-groups"];
         let log = File::options().create(true).append(true).open(log).expect("the log can be written");
         let init = Command::new("unshare")
-            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"])
-            .args(as_user)
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", "setpriv"])
+            .args(AS_USER)
             .args(program)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -79,6 +78,15 @@ impl Drop for Container {
         let _ = self.init.wait();
     }
 }
+
+/// A command that runs as the tablets' user; that user must be able to reach the program.
+pub fn command_as_user(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(AS_USER).arg(program);
+    command
+}
+
+const AS_USER: [&str; 5] = ["--reuid", USER, "--regid", GROUP, "--clear-groups"];
 
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill runs");

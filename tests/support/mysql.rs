@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use vitess_backup::mysqld::{
-    Layout, Mysql, MysqlRoot, Mysqlctld, OwnProcess, ReplicationSource, Row, ServerVersion, SourceTls,
+    Layout, Mysql, MysqlRoot, Mysqlctld, OwnProcess, ReplicaStatus, ReplicationSource, Row, ServerVersion, SourceTls,
 };
 
 use super::container::{self, Container, GROUP, USER};
@@ -214,7 +214,7 @@ impl Tablet {
         let begun = tokio::time::Instant::now();
         loop {
             let status = self.mysql().replica_status().await.unwrap_or_else(|error| panic!("{error}"));
-            if status.as_ref().is_some_and(|status| status.running()) {
+            if status.as_ref().is_some_and(ReplicaStatus::running) {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "replication did not start: {status:?}");
