@@ -10,8 +10,8 @@ use crate::cli::arguments::{RunArguments, TabletArguments};
 use crate::cli::duration::GoDuration;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
-use crate::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions, Vtctld};
-use crate::engine::{EngineError, Interrupt};
+use crate::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions};
+use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 

@@ -54,7 +54,7 @@ pub enum EngineError {
     NotPutBack { cause: Box<EngineError>, run: String },
     #[error("replication does not run: {cause}")]
     ReplicationNotRestarted { cause: String },
-    #[error("cannot ask vtctld at {server} to set the replication source of {alias}: {cause}")]
+    #[error("vtctld at {server} could not do what was asked for {alias}: {cause}")]
     Vtctld { server: String, alias: String, cause: String },
     #[error("{} of the tablet's files cannot be carried by Vitess's format: {}", .0.len(), .0.join("; "))]
     FilesNotCarried(Vec<String>),
@@ -215,7 +215,7 @@ impl EngineError {
                 "See SHOW REPLICA STATUS on the tablet; `vtctldclient ReparentTablet <alias>` sets its source anew"
             }
             Self::Vtctld { .. } => {
-                "The data is restored; run `vtctldclient ReparentTablet <alias>` when vtctld and the tablet's vttablet answer"
+                "See that vtctld and the tablet's vttablet answer; `vtctldclient GetTablet`, `ChangeTabletType` and `ReparentTablet` do by hand what is left to do"
             }
             Self::FilesNotCarried(_) => {
                 "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)"

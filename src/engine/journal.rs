@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::report::Operation;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, TabletType, Vtctld};
 use crate::mysqld::{ReplicationSource, SemiSync};
 use crate::topo::KeyspaceShard;
 
@@ -35,6 +35,9 @@ pub struct Entry {
     /// Backup: what is being written, so that a half-written one can be removed. Restore: what is being restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<NamedBackup>,
+    /// Backup: the tablet's type in the topology before it became BACKUP, and who can be asked to put it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablet_type: Option<TypeBefore>,
     /// Restore: Vitess's own marker was there before the run.
     #[serde(default)]
     pub marker_before: bool,
@@ -88,6 +91,13 @@ pub struct Replication {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypeBefore {
+    pub vtctld: Vtctld,
+    pub tablet_type: TabletType,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedBackup {
     pub shard: KeyspaceShard,
     pub name: String,
@@ -95,7 +105,7 @@ pub struct NamedBackup {
 
 impl Entry {
     pub fn new(operation: Operation, started: jiff::Timestamp, step: JournalStep) -> Self {
-        Self { format: FORMAT, operation, started, step, before: None, backup: None, marker_before: false }
+        Self { format: FORMAT, operation, started, step, before: None, backup: None, tablet_type: None, marker_before: false }
     }
 }
 

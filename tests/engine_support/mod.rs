@@ -193,6 +193,7 @@ pub fn backup_options() -> BackupOptions {
         concurrency: 4,
         compression: Compression::new(Codec::Zstd, 1).unwrap(),
         manifest_external_decompressor: None,
+        vtctld: None,
         backup_time: jiff::Timestamp::now(),
     }
 }

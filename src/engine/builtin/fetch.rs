@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -34,6 +35,7 @@ pub async fn download(
     decompression: &Decompression,
     at_a_time: usize,
     owner: Option<Owner>,
+    data_bytes: Option<u64>,
     monitor: &dyn Monitor,
 ) -> Result<Fetched, EngineError> {
     for directory in parents(files) {
@@ -41,10 +43,12 @@ pub async fn download(
     }
     let mut order: Vec<&TargetFile> = files.iter().collect();
     order.sort_by_key(|file| std::cmp::Reverse(file.stored));
+    let estimate = &Estimate::new(files, data_bytes);
     let written: Vec<u64> = futures::stream::iter(order)
         .map(|file| async move {
             let written = download_one(handle, file, decompression, owner, monitor).await?;
             monitor.file_done();
+            monitor.totals(estimate.after(file.stored, written), files.len() as u64);
             Ok::<_, EngineError>(written)
         })
         .buffer_unordered(at_a_time.max(1))
@@ -55,6 +59,32 @@ pub async fn download(
             .map_err(|source| EngineError::unwritable(directory, source))?;
     }
     Ok(Fetched { written: written.iter().sum() })
+}
+
+/// How many bytes there will be in all. Vitess's MANIFESTs do not tell; then what the files so far grew by stands for the
+/// rest.
+struct Estimate {
+    known: Option<u64>,
+    stored_total: u64,
+    /// Bytes stored and written of the files that are done.
+    done: Mutex<(u64, u64)>,
+}
+
+impl Estimate {
+    fn new(files: &[TargetFile], known: Option<u64>) -> Self {
+        Self { known, stored_total: files.iter().map(|file| file.stored).sum(), done: Mutex::new((0, 0)) }
+    }
+
+    /// The total, now that one more file is done.
+    fn after(&self, stored: u64, written: u64) -> u64 {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.0 += stored;
+        done.1 += written;
+        self.known.unwrap_or_else(|| {
+            let grown = u128::from(self.stored_total) * u128::from(done.1);
+            u64::try_from(grown.checked_div(u128::from(done.0)).unwrap_or(0)).unwrap_or(u64::MAX)
+        })
+    }
 }
 
 async fn download_one(
@@ -165,4 +195,27 @@ fn write_blocks(path: &Path, mut from: mpsc::Receiver<Bytes>, owner: Option<Owne
     }
     file.sync_all()?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(stored: u64) -> TargetFile {
+        TargetFile { object: "0".into(), name: "x".into(), path: "/x".into(), hash: String::new(), stored }
+    }
+
+    #[test]
+    fn an_unknown_total_is_estimated_from_the_files_that_are_done_and_right_in_the_end() {
+        let estimate = Estimate::new(&[file(10), file(30), file(0)], None);
+        assert_eq!(estimate.after(10, 50), 200);
+        assert_eq!(estimate.after(30, 60), 110);
+        assert_eq!(estimate.after(0, 0), 110);
+    }
+
+    #[test]
+    fn a_known_total_stays() {
+        let estimate = Estimate::new(&[file(10), file(30)], Some(123));
+        assert_eq!(estimate.after(10, 50), 123);
+    }
 }

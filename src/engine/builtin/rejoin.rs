@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::backup::report::ReplicationOutcome;
-use crate::engine::builtin::vtctld::{Reparented, Vtctld};
 use crate::engine::journal::TabletState;
 use crate::engine::tablet::Server;
+use crate::engine::vtctld::{Reparented, Vtctld};
 use crate::engine::{EngineError, replication};
 use crate::mysqld::{Mysql, ReplicationSource};
 use crate::progress::{Monitor, Step};

@@ -16,11 +16,11 @@ use crate::engine::builtin::clearing::Clearing;
 use crate::engine::builtin::rejoin::{self, Sources};
 use crate::engine::builtin::scene::{self, Look, Scene};
 use crate::engine::builtin::target::{self, Target};
-use crate::engine::builtin::{fetch, space, vtctld::Vtctld};
+use crate::engine::builtin::{fetch, space};
 use crate::engine::catalogue::{self, Chosen};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication};
+use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, Vtctld, recover, replication};
 use crate::mysqld::{ServerVersion, check_compatible};
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
@@ -399,7 +399,16 @@ impl Attempt<'_> {
         let handle = &prepared.chosen.handle;
         let at_a_time = self.options.concurrency;
         let fetched =
-            fetch::download(handle, &target.files, &prepared.decompression, at_a_time, owner, self.monitor).await?;
+            fetch::download(
+                handle,
+                &target.files,
+                &prepared.decompression,
+                at_a_time,
+                owner,
+                target.data_bytes,
+                self.monitor,
+            )
+            .await?;
         Ok(fetched.written)
     }
 
