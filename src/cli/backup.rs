@@ -82,7 +82,9 @@ impl CompressionArguments {
         let named: Codec = match self.compression_engine_name.as_str() {
             // Vitess has no engine of that name: there it is --backup-storage-compress=false.
             "none" => {
-                return Err(EngineError::invalid("--compression-engine-name none: use --backup-storage-compress=false"));
+                return Err(EngineError::invalid(
+                    "--compression-engine-name none: use --backup-storage-compress=false",
+                ));
             }
             name => name.parse().map_err(|error: CodecError| EngineError::invalid(&error.to_string()))?,
         };

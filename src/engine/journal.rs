@@ -105,7 +105,16 @@ pub struct NamedBackup {
 
 impl Entry {
     pub fn new(operation: Operation, started: jiff::Timestamp, step: JournalStep) -> Self {
-        Self { format: FORMAT, operation, started, step, before: None, backup: None, tablet_type: None, marker_before: false }
+        Self {
+            format: FORMAT,
+            operation,
+            started,
+            step,
+            before: None,
+            backup: None,
+            tablet_type: None,
+            marker_before: false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::engine::journal::{Replication, TabletState};
 use crate::engine::tablet::Server;
 use crate::mysqld::{IoState, Mysql, MysqldError, ReplicaStatus};
 use crate::progress::{Monitor, Step};
+use crate::replication::GtidSet;
 
 /// How long started replication threads may take to be up; Vitess's own limit.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(30);
@@ -154,10 +155,11 @@ fn trouble(status: &ReplicaStatus) -> String {
     }
 }
 
-/// Waits until the replica has applied all that it knows of its source, for at most the tablet's catch-up limit.
+/// Waits until the replica keeps up with its source, for at most the tablet's catch-up limit.
 ///
 /// MySQL counts the seconds behind from what has been received, so that a receiver that was just connected can seem to be
-/// up to date; hence two looks in a row, a second apart, have to agree.
+/// up to date. Hence all that the replica had received a second ago, connected already, must be applied by now; what came
+/// since does not count, or a busy source could never be caught up with.
 ///
 /// # Errors
 /// When a thread stops for good.
@@ -165,7 +167,7 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
     const PAUSE: Duration = Duration::from_secs(1);
     monitor.step(Step::CatchingUp);
     let begun = Instant::now();
-    let mut agreed = 0;
+    let mut received: Option<GtidSet> = None;
     let mut stopped_since: Option<Instant> = None;
     loop {
         let Some(status) = server.mysql.replica_status().await? else {
@@ -173,10 +175,10 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
                 cause: "the tablet has no replication source".to_owned(),
             });
         };
-        agreed = if caught_up(&status) { agreed + 1 } else { 0 };
-        if agreed >= 2 {
+        if received.is_some_and(|received| keeps_up(&status, &received)) {
             return Ok(ReplicationOutcome::CaughtUp);
         }
+        received = status.running().then(|| status.retrieved_gtid_set.clone());
         if status.started() {
             stopped_since = None;
         } else if stopped_since.get_or_insert_with(Instant::now).elapsed() >= THREADS_TIMEOUT {
@@ -189,10 +191,11 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
     }
 }
 
-fn caught_up(status: &ReplicaStatus) -> bool {
+/// Whole seconds of two clocks are compared: a replica that is up to date shows 1 now and then.
+fn keeps_up(status: &ReplicaStatus, received: &GtidSet) -> bool {
     status.running()
-        && status.seconds_behind == Some(0)
-        && status.executed_gtid_set.contains(&status.retrieved_gtid_set)
+        && status.seconds_behind.is_some_and(|seconds| seconds <= 1)
+        && status.executed_gtid_set.contains(received)
 }
 
 /// Said when a run ends before replication has caught up.

@@ -232,7 +232,10 @@ mod tests {
     async fn a_vtctld_that_is_not_there_is_named_with_what_went_wrong() {
         let error = vtctld("127.0.0.1:1").tablet_type().await.unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("127.0.0.1:1") && text.contains("zone1-0000000101") && text.contains("refused"), "{text}");
+        assert!(
+            text.contains("127.0.0.1:1") && text.contains("zone1-0000000101") && text.contains("refused"),
+            "{text}"
+        );
         let error = vtctld("no port").reparent().await.unwrap_err();
         assert!(error.to_string().contains("is not HOST:PORT"), "{error}");
     }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::engine::{EngineError, TabletType};
 use crate::engine::builtin::backup::BackupOptions;
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::restore::MARKER;
 use crate::engine::journal::{Replication, TabletState, TypeBefore};
 use crate::engine::replication;
 use crate::engine::tablet::{Server, Tablet};
+use crate::engine::{EngineError, TabletType};
 use crate::mysqld::{Layout, Mysql, ServerVersion};
 use crate::progress::Monitor;
 use crate::replication::ServerUuid;

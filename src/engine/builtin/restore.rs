@@ -398,17 +398,16 @@ impl Attempt<'_> {
         }
         let handle = &prepared.chosen.handle;
         let at_a_time = self.options.concurrency;
-        let fetched =
-            fetch::download(
-                handle,
-                &target.files,
-                &prepared.decompression,
-                at_a_time,
-                owner,
-                target.data_bytes,
-                self.monitor,
-            )
-            .await?;
+        let fetched = fetch::download(
+            handle,
+            &target.files,
+            &prepared.decompression,
+            at_a_time,
+            owner,
+            target.data_bytes,
+            self.monitor,
+        )
+        .await?;
         Ok(fetched.written)
     }
 
