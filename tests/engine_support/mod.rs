@@ -89,8 +89,18 @@ const TABLES: &[&str] = &[
 impl Shard {
     /// Tables, some megabytes in them, replication caught up, and a client that goes on writing.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// As [`Self::start`], with more lines for every my.cnf.
+    pub async fn start_with(my_cnf: &str) -> Self {
         let mut primary = Tablet::at_rest(101).await;
         let mut replica = Tablet::at_rest(102).await;
+        for tablet in [&primary, &replica] {
+            let extra = tablet.vtdataroot().join("extra.cnf");
+            let lines = std::fs::read_to_string(&extra).unwrap();
+            std::fs::write(extra, lines + my_cnf).unwrap();
+        }
         primary.start_container().await;
         replica.start_container().await;
         primary.make_writable().await;
@@ -222,6 +232,25 @@ pub fn open_directory() -> TempDir {
     let directory = TempDir::new().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     directory
+}
+
+/// A file system of 4 MiB over a directory, until it is dropped.
+pub struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    pub fn mount(at: &Path) -> Self {
+        let options = ["-t", "tmpfs", "-o", "size=4m,mode=0777", "none"];
+        let mounted = std::process::Command::new("mount").args(options).arg(at).status().unwrap();
+        assert!(mounted.success(), "a tmpfs can be mounted");
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a write that was given up may still hold a file open for a moment.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 /// CHECKSUM TABLE of every table that is not MySQL's own.

@@ -151,6 +151,16 @@ pub fn make_directory(path: &Path, owner: Option<Owner>) -> Result<(), EngineErr
     Ok(())
 }
 
+/// Gives a directory to the tablet's user, whoever made it.
+pub fn give(path: &Path, owner: Option<Owner>) -> Result<(), EngineError> {
+    match owner {
+        Some(owner) => {
+            chown(path, Some(owner.uid), Some(owner.gid)).map_err(|source| EngineError::unwritable(path, source))
+        }
+        None => Ok(()),
+    }
+}
+
 enum WriteError {
     File(io::Error),
     Body(CodecError),

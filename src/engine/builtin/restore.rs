@@ -383,6 +383,7 @@ impl Attempt<'_> {
         let owner = if rustix::process::geteuid().is_root() { Some(layout.owner().await?) } else { None };
         for directory in layout.directories() {
             fetch::make_directory(&directory, owner)?;
+            fetch::give(&directory, owner)?;
         }
         if is_new {
             let version = prepared.version.as_deref().and_then(|version| ServerVersion::parse(version).ok());

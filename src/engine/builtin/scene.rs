@@ -127,7 +127,7 @@ pub async fn wait_for_mysqlctld(socket: &Path, limit: Duration, monitor: &dyn Mo
                 "mysqld is down and mysqlctld does not answer on {}; waiting up to {} s for its container to start again, \
                  which from now on leaves mysqld down and answers",
                 socket.display(),
-                limit.saturating_sub(begun.elapsed()).as_secs()
+                limit.saturating_sub(begun.elapsed()).as_millis().div_ceil(1000)
             ));
         }
         sleep(PAUSE).await;
