@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,7 @@ impl Journal {
         let unusable = |source| EngineError::TabletDir { path: path.clone(), source };
         let lock =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(unusable)?;
+        give_to_tablets_user(&lock, directory).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(EngineError::TabletBusy { path: path.clone() }),
@@ -190,6 +192,15 @@ impl Journal {
             Err(source) => Err(EngineError::FileUnwritable { path, source }),
         }
     }
+}
+
+/// A lock that root made by hand must not keep the tablet's own user out later.
+fn give_to_tablets_user(file: &File, directory: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(directory)?;
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Makes the names in a directory durable.
