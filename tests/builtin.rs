@@ -33,7 +33,10 @@ async fn a_replica_is_backed_up_put_back_and_restored_elsewhere_and_onto_itself(
     assert_eq!(manifest, done.manifest);
     assert_eq!(manifest.tablet_alias, "zone1-0000000102");
     assert_eq!(manifest.server_uuid, shard.replica.value("SELECT @@server_uuid").await);
-    assert!(manifest.position.starts_with("MySQL56/") && manifest.mysql_version.starts_with("Ver 9.7."), "{manifest:?}");
+    assert!(
+        manifest.position.starts_with("MySQL56/") && manifest.mysql_version.starts_with("Ver 9.7."),
+        "{manifest:?}"
+    );
     let Method::Builtin(part) = &manifest.method else { panic!() };
     assert_eq!(part.file_entries.len() as u64, done.files);
     assert!(part.file_entries.iter().any(|entry| entry.name == "aside.ibd"), "a general tablespace in datadir");
@@ -78,9 +81,163 @@ async fn restore(
 ) -> Result<Box<builtin::RestoreDone>, EngineError> {
     let options = engine_support::restore_options(existing_data);
     let notes = Notes::default();
-    let end = builtin::restore(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &notes).await;
+    let end =
+        builtin::restore(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &notes).await;
     match end? {
         RestoreEnd::Restored(done) => Ok(done),
         RestoreEnd::NoBackup => panic!("no backup was found: {notes:?}"),
     }
+}
+
+async fn backup(
+    shard: &Shard,
+    tablet: &Tablet,
+    change: impl FnOnce(&mut builtin::BackupOptions),
+) -> Result<builtin::BackupDone, EngineError> {
+    let mut options = engine_support::backup_options();
+    change(&mut options);
+    builtin::backup(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &Notes::default())
+        .await
+}
+
+async fn started_at(tablet: &Tablet) -> u64 {
+    let up: u64 = tablet.sql("SHOW GLOBAL STATUS LIKE 'Uptime'").await[0].at(1).unwrap().parse().unwrap();
+    jiff::Timestamp::now().as_second().unsigned_abs() - up
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_is_refused_untouched_and_when_it_is_allowed_it_takes_writes_again_afterwards() {
+    let shard = Shard::start().await;
+    let before = (engine_support::settings(&shard.primary).await, started_at(&shard.primary).await);
+    let refused = backup(&shard, &shard.primary, |_| {}).await.unwrap_err();
+    assert_eq!(refused.failure().reason, Reason::TabletIsPrimary);
+    assert!(started_at(&shard.primary).await.abs_diff(before.1) <= 1, "it was not restarted");
+    assert_eq!(engine_support::settings(&shard.primary).await, before.0);
+
+    let done = backup(&shard, &shard.primary, |options| {
+        options.allow_primary = true;
+        options.upgrade_safe = true;
+    });
+    let done = done.await.unwrap();
+    assert_eq!(done.replication, ReplicationOutcome::LeftStopped);
+    assert!(done.manifest.upgrade_safe);
+    assert!(done.warnings[0].contains("is a primary"), "{:?}", done.warnings);
+    assert_eq!(engine_support::settings(&shard.primary).await, before.0);
+    shard.primary.sql("INSERT INTO vt_commerce.customer (email) VALUES ('after')").await;
+    // A restore never goes over a primary by mistake.
+    let refused = restore(&shard, &shard.primary, ExistingData::Replace).await.unwrap_err();
+    assert_eq!(refused.failure().reason, Reason::TabletIsPrimary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysqld_that_does_not_stop_in_time_is_left_serving() {
+    let shard = Shard::start().await;
+    let before = shard.settings().await;
+    let mut tablet = shard.engine_tablet(&shard.replica);
+    tablet.shutdown_timeout = std::time::Duration::from_millis(1);
+    let options = engine_support::backup_options();
+    let notes = Notes::default();
+    let failed = builtin::backup(&tablet, &shard.storage(), &options, &Interrupt::new(), &notes).await.unwrap_err();
+    assert!(matches!(failed.failure().reason, Reason::MysqldNotStopped | Reason::MysqlctlFailed), "{failed}");
+    assert_eq!(shard.settings().await, before);
+    assert_eq!(shard.storage().list_backups(&shard.name).await.unwrap(), Vec::<String>::new());
+    assert!(!shard.replica.tablet_dir().join("vitess-backup.journal").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replication_that_was_stopped_stays_stopped_and_the_backup_says_so() {
+    let shard = Shard::start().await;
+    shard.replica.mysql().stop_replica().await.unwrap();
+    let before = shard.settings().await;
+    let done = shard.backup(&Notes::default()).await.unwrap();
+    assert_eq!(done.replication, ReplicationOutcome::LeftStopped);
+    assert!(done.warnings[0].contains("replication was not running"), "{:?}", done.warnings);
+    assert_eq!(shard.settings().await, before);
+    // One thread of the two is put back as one.
+    shard.replica.sql("START REPLICA IO_THREAD").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let before = shard.settings().await;
+    assert!(before.last().unwrap().contains("threads Running false"), "{before:?}");
+    shard.backup(&Notes::default()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(shard.settings().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_fills_up_leaves_nothing_and_the_tablet_serving() {
+    let shard = Shard::start().await;
+    let before = shard.settings().await;
+    let small = engine_support::SmallDisk::mount(shard.backups.path());
+    let failed = backup(&shard, &shard.replica, |_| {}).await.unwrap_err();
+    assert_eq!(failed.failure().reason, Reason::NoSpace, "{failed}");
+    assert_eq!(shard.settings().await, before);
+    assert_eq!(shard.storage().list_backups(&shard.name).await.unwrap(), Vec::<String>::new());
+    drop(small);
+    // A storage that is not there at all is found out before anything is touched.
+    let started = started_at(&shard.replica).await;
+    let nowhere = engine_support::storage_in(std::path::Path::new("/nonexistent/at/all"));
+    let tablet = shard.engine_tablet(&shard.replica);
+    let options = engine_support::backup_options();
+    let failed = builtin::backup(&tablet, &nowhere, &options, &Interrupt::new(), &Notes::default()).await.unwrap_err();
+    assert_eq!(failed.failure().reason, Reason::StorageMisconfigured, "{failed}");
+    assert!(started_at(&shard.replica).await.abs_diff(started) <= 1, "it was not restarted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tablespace_that_a_backup_has_no_place_for_is_found_out_before_anything_is_touched() {
+    let elsewhere = engine_support::open_directory();
+    let shard = Shard::start_with(&format!("innodb_directories = {}\n", elsewhere.path().display())).await;
+    let far = format!(
+        "CREATE TABLE vt_commerce.far (id BIGINT PRIMARY KEY) DATA DIRECTORY = '{}'",
+        elsewhere.path().display()
+    );
+    // On the replica it fails: the two share this machine's directories.
+    shard.primary.sql(&far).await;
+    let started = started_at(&shard.primary).await;
+    let allow_primary = |options: &mut builtin::BackupOptions| options.allow_primary = true;
+    let refused = backup(&shard, &shard.primary, allow_primary).await.unwrap_err();
+    assert_eq!(refused.failure().reason, Reason::FilesNotCarried, "{refused}");
+    assert!(refused.to_string().contains("vt_commerce/far.ibd"), "{refused}");
+    assert!(started_at(&shard.primary).await.abs_diff(started) <= 1, "it was not restarted");
+    let done = backup(&shard, &shard.primary, |options| {
+        options.allow_primary = true;
+        options.allow_incomplete = true;
+    });
+    let done = done.await.unwrap();
+    assert!(done.warnings.iter().any(|warning| warning.contains("vt_commerce/far.ibd")), "{:?}", done.warnings);
+}
+
+/// The data is gone, mysqld cannot start, and mysqlctld's container starts again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tablet_whose_data_was_destroyed_is_restored() {
+    let mut shard = Shard::start().await;
+    shard.backup(&Notes::default()).await.unwrap();
+    shard.replica.kill_mysqld();
+    let layout = shard.replica.layout();
+    for directory in [&layout.datadir, &layout.innodb_data_home_dir, &layout.innodb_log_group_home_dir] {
+        std::fs::remove_dir_all(directory).unwrap();
+        std::fs::create_dir(directory).unwrap();
+    }
+    std::fs::write(layout.datadir.join("remains"), "x").unwrap();
+    let refused = restore(&shard, &shard.replica, ExistingData::Refuse).await.unwrap_err();
+    assert_eq!(refused.failure().reason, Reason::DataPresent);
+    assert!(!shard.replica.tablet_dir().join("restore_in_progress").exists());
+
+    let tablet = shard.engine_tablet(&shard.replica);
+    let (storage, interrupt, notes) = (shard.storage(), Interrupt::new(), Notes::default());
+    let options = engine_support::restore_options(ExistingData::Replace);
+    let kubelet = async {
+        while !shard.replica.tablet_dir().join("restore_in_progress").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        shard.replica.launch_mysqlctld();
+    };
+    let (end, ()) = tokio::join!(builtin::restore(&tablet, &storage, &options, &interrupt, &notes), kubelet);
+    let RestoreEnd::Restored(done) = end.unwrap() else { panic!("{notes:?}") };
+    assert_eq!(done.replication, ReplicationOutcome::NotConfigured, "nobody could be asked for the source");
+    assert!(!shard.replica.tablet_dir().join("restore_in_progress").exists());
+    shard.replica.replicate_from(&shard.primary).await;
+    shard.stop_writing().await;
+    shard.replica.wait_caught_up(&shard.primary).await;
+    assert_eq!(checksums(&shard.replica).await, checksums(&shard.primary).await);
 }

@@ -135,8 +135,14 @@ async fn damage_inside_an_object_is_found_and_the_restore_is_not_called_done(#[c
     damage(&case);
     let failure = case.restore_failure().await;
     assert!(matches!(failure.reason, Reason::HashMismatch | Reason::DecompressionFailed), "{failure:?}");
-    assert!(failure.message.contains(NAME) && failure.message.contains("the tablet's data is not whole"), "{failure:?}");
-    assert!(failure.remedy.contains("another backup") && failure.remedy.contains("Run the restore again"), "{failure:?}");
+    assert!(
+        failure.message.contains(NAME) && failure.message.contains("the tablet's data is not whole"),
+        "{failure:?}"
+    );
+    assert!(
+        failure.remedy.contains("another backup") && failure.remedy.contains("Run the restore again"),
+        "{failure:?}"
+    );
     assert!(case.tablet_dir().join("restore_in_progress").exists());
     assert_eq!(case.verify_failure().await.reason, Reason::HashMismatch);
 }

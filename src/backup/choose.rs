@@ -306,10 +306,7 @@ mod tests {
     fn a_time_before_every_backup_finds_only_unusable_ones() {
         let time: jiff::Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
         let wanted = Wanted::AtOrBefore("2023-12-31T00:00:00Z".parse().unwrap());
-        assert_eq!(
-            search(&wanted, &[], &week()[..1]),
-            Choice::OnlyUnusable(passed(&[(MONDAY, Why::TooNew(time))]))
-        );
+        assert_eq!(search(&wanted, &[], &week()[..1]), Choice::OnlyUnusable(passed(&[(MONDAY, Why::TooNew(time))])));
     }
 
     #[test]

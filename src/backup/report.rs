@@ -15,9 +15,15 @@ pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
 pub enum Line {
-    Step { time: jiff::Timestamp, step: Step },
+    Step {
+        time: jiff::Timestamp,
+        step: Step,
+    },
     Progress(ProgressLine),
-    Note { time: jiff::Timestamp, text: String },
+    Note {
+        time: jiff::Timestamp,
+        text: String,
+    },
     /// `list` only: one line for each backup, oldest first, before the outcome.
     Backup(Box<ListedBackup>),
     Outcome(Box<Outcome>),

@@ -83,8 +83,7 @@ impl TabletArguments {
 
 impl TabletDirArguments {
     pub fn tablet(&self) -> Tablet {
-        let mysqlctl_socket =
-            self.mysqlctl_socket.clone().unwrap_or_else(|| self.tablet_dir.join("mysqlctl.sock"));
+        let mysqlctl_socket = self.mysqlctl_socket.clone().unwrap_or_else(|| self.tablet_dir.join("mysqlctl.sock"));
         Tablet {
             shard: None,
             alias: None,

@@ -9,7 +9,7 @@ use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::codec::{Codec, CodecError, Compression};
 use crate::engine::builtin::{self, BackupOptions};
-use crate::engine::{EngineError, Interrupt};
+use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 
@@ -39,6 +39,9 @@ pub struct BackupArguments {
     /// Go on although some files cannot be carried by Vitess's format
     #[arg(long)]
     pub allow_incomplete: bool,
+    /// Have this vtctld set the tablet's type to BACKUP meanwhile, so that VTOrc and vtgate leave it alone
+    #[arg(long, value_name = "HOST:PORT")]
+    pub vtctld_server: Option<String>,
     /// The time in the backup's name [default: now]; a run launched again with the same time replaces what the first left behind
     #[arg(long, value_name = "RFC3339")]
     pub backup_time: Option<jiff::Timestamp>,
@@ -78,7 +81,11 @@ impl CompressionArguments {
         }
         let named: Codec = match self.compression_engine_name.as_str() {
             // Vitess has no engine of that name: there it is --backup-storage-compress=false.
-            "none" => return Err(EngineError::invalid("--compression-engine-name none: use --backup-storage-compress=false")),
+            "none" => {
+                return Err(EngineError::invalid(
+                    "--compression-engine-name none: use --backup-storage-compress=false",
+                ));
+            }
             name => name.parse().map_err(|error: CodecError| EngineError::invalid(&error.to_string()))?,
         };
         let compression = match &self.external_compressor {
@@ -99,7 +106,12 @@ impl EngineCommand for BackupArguments {
         Operation::Backup
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         let mut tablet = self.tablet.tablet()?;
         tablet.alias = Some(self.tablet_alias.clone());
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);
@@ -114,6 +126,7 @@ impl EngineCommand for BackupArguments {
             concurrency: usize::from(self.concurrency),
             compression: self.compression.compression()?,
             manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
+            vtctld: self.vtctld_server.clone().map(|server| Vtctld { server, alias: self.tablet_alias.clone() }),
             backup_time: self.backup_time.unwrap_or(outcome.start_time),
         };
         let storage = self.storage.open()?;

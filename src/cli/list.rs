@@ -47,7 +47,12 @@ impl EngineCommand for ListArguments {
         Operation::List
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         outcome.shard = Some(self.shard.to_string());
         let storage = self.storage.open()?;
         let listed = interrupt.race(catalogue::list(&storage, &self.shard, monitor)).await?;

@@ -60,12 +60,12 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match arguments.command {
-        Command::Backup(arguments) => run::engine(arguments),
-        Command::Restore(arguments) => run::engine(arguments),
-        Command::List(arguments) => run::engine(arguments),
-        Command::Remove(arguments) => run::engine(arguments),
-        Command::Verify(arguments) => run::engine(arguments),
-        Command::Recover(arguments) => run::engine(arguments),
+        Command::Backup(arguments) => run::engine(&arguments),
+        Command::Restore(arguments) => run::engine(&arguments),
+        Command::List(arguments) => run::engine(&arguments),
+        Command::Remove(arguments) => run::engine(&arguments),
+        Command::Verify(arguments) => run::engine(&arguments),
+        Command::Recover(arguments) => run::engine(&arguments),
         Command::Operator(command) => finished(command.run()),
         Command::Crd(command) => finished(command.run()),
         Command::InstallBinary(command) => finished(command.run()),
@@ -131,7 +131,7 @@ mod tests {
              --mysqlctl-socket /vt/mysqlctl.sock --mysql-socket /vt/mysql.sock --db-dba-user vt_dba \
              --backup-engine-implementation builtin --concurrency 4 --compression-engine-name pargzip --compression-level 1 \
              --backup-storage-compress=false --allow-primary --upgrade-safe --allow-incomplete \
-             --backup-time 2024-01-02T03:04:05Z --report json --termination-log /dev/termination-log --deadline 6h",
+             --backup-time 2024-01-02T03:04:05Z --vtctld-server vtctld:15999 --report json --termination-log /dev/termination-log --deadline 6h",
             "restore --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 STORAGE --mysqld stopped \
              --backup-name 2024-01-02.030405.zone1-0000000101 --existing-data replace --no-backup report \
              --restore-concurrency 2 --restore-from-backup-allowed-engines builtin,xtrabackup \

@@ -31,7 +31,12 @@ impl EngineCommand for RecoverArguments {
         Operation::Recover
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         let tablet = self.tablet.tablet();
         let storage = if self.storage.is_absent() { None } else { Some(self.storage.open()?) };
         let done = recover::recover(&tablet, storage.as_ref(), interrupt, monitor).await?;

@@ -38,11 +38,17 @@ impl EngineCommand for RemoveArguments {
         Operation::Remove
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         outcome.shard = Some(self.shard.to_string());
         outcome.backup_name = Some(self.backup_name.clone());
         let storage = self.storage.open()?;
-        let removed = interrupt.race(catalogue::remove(&storage, &self.shard, &self.backup_name, self.force, monitor)).await?;
+        let removed =
+            interrupt.race(catalogue::remove(&storage, &self.shard, &self.backup_name, self.force, monitor)).await?;
         removed.fill(outcome);
         Ok(())
     }

@@ -159,7 +159,11 @@ pub fn bytes(count: u64) -> String {
 
 impl Monitor for Reporter {
     fn step(&self, step: Step) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).step = step;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.step = step;
+        // A rate is of one step: the wait before it says nothing.
+        state.samples = vec![(Instant::now(), self.bytes_done.load(Ordering::Relaxed))];
+        drop(state);
         self.tell(&Line::Step { time: jiff::Timestamp::now(), step });
     }
 

@@ -10,8 +10,8 @@ use crate::cli::arguments::{RunArguments, TabletArguments};
 use crate::cli::duration::GoDuration;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
-use crate::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions, Vtctld};
-use crate::engine::{EngineError, Interrupt};
+use crate::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions};
+use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 
@@ -97,7 +97,12 @@ impl EngineCommand for RestoreArguments {
         Operation::Restore
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         let mut tablet = self.tablet.tablet()?;
         tablet.alias = self.tablet_alias.clone();
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);

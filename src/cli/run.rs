@@ -26,11 +26,16 @@ pub trait EngineCommand {
 
     /// Does the work and fills in what the outcome shall say. The verdict is `Succeeded` unless it sets another; an error
     /// makes it `Failed`.
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError>;
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError>;
 }
 
 /// Runs a subcommand to its outcome and gives the process's exit code.
-pub fn engine(command: impl EngineCommand) -> ExitCode {
+pub fn engine(command: &impl EngineCommand) -> ExitCode {
     start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -39,7 +44,7 @@ pub fn engine(command: impl EngineCommand) -> ExitCode {
             return ExitCode::from(Reason::Internal.exit_code());
         }
     };
-    let outcome = runtime.block_on(to_outcome(&command));
+    let outcome = runtime.block_on(to_outcome(command));
     // Blocking file reads that were abandoned must not keep the process.
     runtime.shutdown_background();
     outcome.failure.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.reason.exit_code()))
@@ -93,9 +98,10 @@ fn tell(arguments: &RunArguments, reporter: &Reporter, outcome: &Outcome) {
     for warning in &outcome.warnings {
         tracing::warn!("{warning}");
     }
-    match &outcome.failure {
-        Some(failure) => tracing::error!("{:?}: {}. {}", failure.reason, failure.message, failure.remedy),
-        None => tracing::info!("{}", summary(outcome)),
+    if let Some(failure) = &outcome.failure {
+        tracing::error!("{:?}: {}. {}", failure.reason, failure.message, failure.remedy);
+    } else {
+        tracing::info!("{}", summary(outcome));
     }
 }
 
@@ -144,7 +150,8 @@ async fn watch(interrupt: Interrupt, arguments: RunArguments) {
         }
         tokio::time::sleep(arguments.deadline.0).await;
     };
-    let (Ok(mut terminate), Ok(mut interactive)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interactive)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::warn!("cannot listen for signals");
         deadline.await;
         return interrupt.raise(Cause::Deadline(arguments.deadline.0));

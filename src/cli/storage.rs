@@ -31,12 +31,16 @@ impl StorageArguments {
 
     pub fn location(&self) -> Result<Location, EngineError> {
         let Some(service) = self.backup_storage_implementation else {
-            return Err(EngineError::invalid("--backup-storage-implementation is missing; say which storage service (file)"));
+            return Err(EngineError::invalid(
+                "--backup-storage-implementation is missing; say which storage service (file)",
+            ));
         };
         match service {
             StorageService::File => match &self.file_backup_storage_root {
                 Some(root) => Ok(Location::File { root: root.clone() }),
-                None => Err(EngineError::invalid("--file-backup-storage-root is missing; say which directory holds the backups")),
+                None => Err(EngineError::invalid(
+                    "--file-backup-storage-root is missing; say which directory holds the backups",
+                )),
             },
         }
     }

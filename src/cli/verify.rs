@@ -47,14 +47,18 @@ impl EngineCommand for VerifyArguments {
         Operation::Verify
     }
 
-    async fn execute(&self, outcome: &mut Outcome, interrupt: &Interrupt, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    async fn execute(
+        &self,
+        outcome: &mut Outcome,
+        interrupt: &Interrupt,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
         outcome.shard = Some(self.shard.to_string());
         outcome.backup_name = Some(self.backup_name.clone());
         let LevelArgument::Objects = self.level;
         let storage = self.storage.open()?;
         let options = VerifyOptions { concurrency: usize::from(self.concurrency) };
-        let done =
-            interrupt.race(builtin::verify(&storage, &self.shard, &self.backup_name, &options, monitor)).await?;
+        let done = interrupt.race(builtin::verify(&storage, &self.shard, &self.backup_name, &options, monitor)).await?;
         done.fill(outcome);
         Ok(())
     }

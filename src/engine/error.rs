@@ -45,14 +45,16 @@ pub enum EngineError {
     RestoreCutShort { cause: Box<EngineError> },
     #[error("an earlier run did not end: {what}")]
     InterruptedRun { what: String },
-    #[error("replication went on while the backup was being made: the position noted was {noted}, the data stands at {found}")]
+    #[error(
+        "replication went on while the backup was being made: the position noted was {noted}, the data stands at {found}"
+    )]
     PositionMoved { noted: String, found: String },
     /// `run` says how the run itself went.
     #[error("the tablet could not be put back as it was: {cause}; {run}")]
     NotPutBack { cause: Box<EngineError>, run: String },
     #[error("replication does not run: {cause}")]
     ReplicationNotRestarted { cause: String },
-    #[error("cannot ask vtctld at {server} to set the replication source of {alias}: {cause}")]
+    #[error("vtctld at {server} could not do what was asked for {alias}: {cause}")]
     Vtctld { server: String, alias: String, cause: String },
     #[error("{} of the tablet's files cannot be carried by Vitess's format: {}", .0.len(), .0.join("; "))]
     FilesNotCarried(Vec<String>),
@@ -191,33 +193,63 @@ impl EngineError {
                 "Point --tablet-dir at the directory that holds the tablet's my.cnf, and run as the user that owns it"
             }
             Self::Interrupted(Cause::Signal(_)) => "Run it again when you want it done",
-            Self::Interrupted(Cause::Deadline(_)) => "Allow more time (--deadline), or see in the log which step took so long",
-            Self::TabletIsPrimary { .. } => "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile",
-            Self::DataPresent { .. } => "Choose another tablet, or have its data replaced (--existing-data replace): what it holds now is then lost",
+            Self::Interrupted(Cause::Deadline(_)) => {
+                "Allow more time (--deadline), or see in the log which step took so long"
+            }
+            Self::TabletIsPrimary { .. } => {
+                "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile"
+            }
+            Self::DataPresent { .. } => {
+                "Choose another tablet, or have its data replaced (--existing-data replace): what it holds now is then lost"
+            }
             Self::TabletBusy { .. } => "Wait until the other run has ended",
             Self::JournalUnreadable { .. } => "See that mysqld runs and replicates, then remove the file by hand",
-            Self::RestoreInterrupted { .. } | Self::RestoreCutShort { .. } => "Run the restore again with --existing-data replace; until then the tablet cannot start",
+            Self::RestoreInterrupted { .. } | Self::RestoreCutShort { .. } => {
+                "Run the restore again with --existing-data replace; until then the tablet cannot start"
+            }
             Self::InterruptedRun { .. } => "Run `vitess-backup recover` for the tablet, then start over",
-            Self::PositionMoved { .. } => "Keep VTOrc from starting replication on a tablet that is being backed up (tablet type BACKUP), and take the backup again",
-            Self::ReplicationNotRestarted { .. } => "See SHOW REPLICA STATUS on the tablet; `vtctldclient ReparentTablet <alias>` sets its source anew",
-            Self::Vtctld { .. } => "The data is restored; run `vtctldclient ReparentTablet <alias>` when vtctld and the tablet's vttablet answer",
-            Self::FilesNotCarried(_) => "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)",
+            Self::PositionMoved { .. } => {
+                "Keep VTOrc from starting replication on a tablet that is being backed up (tablet type BACKUP), and take the backup again"
+            }
+            Self::ReplicationNotRestarted { .. } => {
+                "See SHOW REPLICA STATUS on the tablet; `vtctldclient ReparentTablet <alias>` sets its source anew"
+            }
+            Self::Vtctld { .. } => {
+                "See that vtctld and the tablet's vttablet answer; `vtctldclient GetTablet`, `ChangeTabletType` and `ReparentTablet` do by hand what is left to do"
+            }
+            Self::FilesNotCarried(_) => {
+                "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)"
+            }
             Self::NoSpace { .. } => "Make the volume larger or free space on it",
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "Make the volume larger or free space on it, then run the restore again"
             }
             Self::FileUnwritable { .. } => "See that the user this runs as may write there, then run it again",
-            Self::FileUnreadable { .. } => "See that the user this runs as may read it; an input/output error means a failing disk",
+            Self::FileUnreadable { .. } => {
+                "See that the user this runs as may read it; an input/output error means a failing disk"
+            }
             Self::FileChanged { .. } => "Find out what writes to a stopped mysqld's files, then take the backup again",
-            Self::NoCompleteBackup { .. } => "Take a backup; see `vitess-backup list` for what is there, and remove what is broken",
+            Self::NoCompleteBackup { .. } => {
+                "Take a backup; see `vitess-backup list` for what is there, and remove what is broken"
+            }
             Self::BackupNotFound { .. } => "See `vitess-backup list` for the names",
             Self::BackupUnusable(passed_over) => unusable_remedy(&passed_over.why),
             Self::ManifestUnusable { .. } => "Restore another backup (--backup-name)",
-            Self::EngineNotSupported { .. } => "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)",
-            Self::HashMismatch { .. } => "The stored object is damaged: restore another backup (--backup-name), and check the storage",
-            Self::HashAbsent { .. } => "Vitess 22 and 23 could leave a hash out (issue 19336) and refuse such a backup too: restore another one",
-            Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => "The backup is damaged: use another one, and find out what changes objects in the storage",
-            Self::Decompression { .. } => "The stored object is damaged or was compressed in another way: restore another backup, and check the storage",
+            Self::EngineNotSupported { .. } => {
+                "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
+            }
+            Self::HashMismatch { .. } => {
+                "The stored object is damaged: restore another backup (--backup-name), and check the storage"
+            }
+            Self::HashAbsent { .. } => {
+                "Vitess 22 and 23 could leave a hash out (issue 19336) and refuse such a backup too: restore another one"
+            }
+            Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => {
+                "The backup is damaged: use another one, and find out what changes objects in the storage"
+            }
+            Self::Decompression { .. } => {
+                "The stored object is damaged or was compressed in another way: restore another backup, and check the storage"
+            }
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
@@ -239,7 +271,9 @@ fn unusable_remedy(why: &Why) -> &'static str {
     match why {
         Why::Incomplete => "Restore another backup; remove this one when no run is writing it any more",
         Why::ManifestUnreadable(_) => "Restore another backup (--backup-name)",
-        Why::EngineNotAllowed(_) => "Add its engine to --restore-from-backup-allowed-engines, or restore another backup",
+        Why::EngineNotAllowed(_) => {
+            "Add its engine to --restore-from-backup-allowed-engines, or restore another backup"
+        }
         Why::Incremental => "Restore the full backup that it continues",
         Why::VersionIncompatible(_) => "Restore it onto a tablet of a MySQL version that can start on its data",
         Why::TooNew(_) | Why::TimeUnknown(_) => "Ask for a later time, or name the backup (--backup-name)",

@@ -21,7 +21,10 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::invalid("--x is missing"), Reason::InvalidArguments),
         (EngineError::Interrupted(Cause::Signal("SIGTERM")), Reason::Cancelled),
         (EngineError::Interrupted(Cause::Deadline(Duration::from_secs(60))), Reason::DeadlineExceeded),
-        (EngineError::TabletIsPrimary { tablet: "zone1-0000000101".into(), evidence: "x".into() }, Reason::TabletIsPrimary),
+        (
+            EngineError::TabletIsPrimary { tablet: "zone1-0000000101".into(), evidence: "x".into() },
+            Reason::TabletIsPrimary,
+        ),
         (EngineError::DataPresent { what: "database vt_commerce exists".into() }, Reason::DataPresent),
         (EngineError::TabletBusy { path: path.clone() }, Reason::TabletBusy),
         (EngineError::TabletDir { path: path.clone(), source: denied() }, Reason::TabletDirInvalid),
@@ -82,7 +85,10 @@ fn each_failure_has_its_reason_and_says_what_to_do_next() {
         assert_eq!(failure.reason, reason, "{error}");
         assert!(!failure.message.is_empty() && !failure.message.ends_with('.'), "{}", failure.message);
         let remedy = &failure.remedy;
-        assert!(remedy.len() > 20 && remedy.ends_with('.') && !remedy.ends_with("..") && !remedy.contains("bug"), "{error}: {remedy}");
+        assert!(
+            remedy.len() > 20 && remedy.ends_with('.') && !remedy.ends_with("..") && !remedy.contains("bug"),
+            "{error}: {remedy}"
+        );
     }
 }
 
@@ -113,7 +119,9 @@ fn a_tablet_that_was_not_put_back_tells_both_failures_and_takes_the_graver_reaso
     };
     let failure = error.failure();
     assert_eq!(failure.reason, Reason::ReplicationNotRestarted);
-    assert!(failure.message.contains("the SQL thread stopped") && failure.message.contains("the deadline of 60 s came"));
+    assert!(
+        failure.message.contains("the SQL thread stopped") && failure.message.contains("the deadline of 60 s came")
+    );
     assert!(failure.remedy.contains("SHOW REPLICA STATUS"), "{}", failure.remedy);
 }
 

@@ -6,12 +6,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::backup::report::Operation;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, TabletType, Vtctld};
 use crate::mysqld::{ReplicationSource, SemiSync};
 use crate::topo::KeyspaceShard;
 
@@ -35,6 +36,9 @@ pub struct Entry {
     /// Backup: what is being written, so that a half-written one can be removed. Restore: what is being restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<NamedBackup>,
+    /// Backup: the tablet's type in the topology before it became BACKUP, and who can be asked to put it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablet_type: Option<TypeBefore>,
     /// Restore: Vitess's own marker was there before the run.
     #[serde(default)]
     pub marker_before: bool,
@@ -88,6 +92,13 @@ pub struct Replication {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypeBefore {
+    pub vtctld: Vtctld,
+    pub tablet_type: TabletType,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedBackup {
     pub shard: KeyspaceShard,
     pub name: String,
@@ -95,7 +106,16 @@ pub struct NamedBackup {
 
 impl Entry {
     pub fn new(operation: Operation, started: jiff::Timestamp, step: JournalStep) -> Self {
-        Self { format: FORMAT, operation, started, step, before: None, backup: None, marker_before: false }
+        Self {
+            format: FORMAT,
+            operation,
+            started,
+            step,
+            before: None,
+            backup: None,
+            tablet_type: None,
+            marker_before: false,
+        }
     }
 }
 
@@ -117,6 +137,7 @@ impl Journal {
         let unusable = |source| EngineError::TabletDir { path: path.clone(), source };
         let lock =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(unusable)?;
+        give_to_tablets_user(&lock, directory).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(EngineError::TabletBusy { path: path.clone() }),
@@ -173,6 +194,15 @@ impl Journal {
     }
 }
 
+/// A lock that root made by hand must not keep the tablet's own user out later.
+fn give_to_tablets_user(file: &File, directory: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(directory)?;
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// Makes the names in a directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
@@ -205,11 +235,7 @@ mod tests {
                 shard: "commerce/-80".parse().unwrap(),
                 name: "2024-01-02.030405.zone1-0000000101".into(),
             }),
-            ..Entry::new(
-                Operation::Backup,
-                "2024-01-02T03:04:05Z".parse().unwrap(),
-                JournalStep::StoppingReplication,
-            )
+            ..Entry::new(Operation::Backup, "2024-01-02T03:04:05Z".parse().unwrap(), JournalStep::StoppingReplication)
         }
     }
 

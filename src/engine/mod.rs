@@ -15,7 +15,9 @@ pub mod journal;
 pub mod recover;
 mod replication;
 mod tablet;
+mod vtctld;
 
 pub use error::EngineError;
 pub use interrupt::{Cause, Interrupt};
 pub use tablet::{MysqldAccess, Tablet};
+pub use vtctld::{TabletType, Vtctld};

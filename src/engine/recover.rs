@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
 use crate::engine::builtin::MARKER;
 use crate::engine::catalogue::{self, Look};
-use crate::engine::journal::{self, Entry, Journal, JournalStep, NamedBackup, TabletState};
+use crate::engine::journal::{self, Entry, Journal, JournalStep, NamedBackup, TabletState, TypeBefore};
+use crate::engine::vtctld::Reparented;
 use crate::engine::{EngineError, Interrupt, Tablet, replication};
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
@@ -145,7 +146,32 @@ async fn put_tablet_back(
     monitor.step(Step::StartingMysqld);
     replication::start_stubbornly(&server, monitor).await?;
     monitor.step(Step::RestartingReplication);
-    Ok(Some(replication::put_back(&server, before, monitor).await?))
+    let outcome = replication::put_back(&server, before, monitor).await?;
+    if let Some(type_before) = &entry.tablet_type {
+        put_back_type(type_before, outcome, monitor).await?;
+    }
+    Ok(Some(outcome))
+}
+
+/// Gives the tablet its type again and, as Vitess does after its own Backup, has it follow whoever is the primary by now.
+///
+/// # Errors
+/// `Vtctld` when the type cannot be put back. That the source cannot be set anew is only noted: the tablet has its old one.
+pub async fn put_back_type(
+    before: &TypeBefore,
+    replication: ReplicationOutcome,
+    monitor: &dyn Monitor,
+) -> Result<(), EngineError> {
+    let TypeBefore { vtctld, tablet_type } = before;
+    vtctld.put_back_type(*tablet_type, monitor).await?;
+    if replication == ReplicationOutcome::Running {
+        match vtctld.reparent().await {
+            Ok(Reparented::Under(primary)) => monitor.note(&format!("the tablet follows {primary}")),
+            Ok(Reparented::NotNow(cause)) => monitor.note(&format!("the tablet keeps its replication source: {cause}")),
+            Err(error) => monitor.note(&format!("the tablet keeps its replication source: {error}")),
+        }
+    }
+    Ok(())
 }
 
 /// Removes the backup that the interrupted run was making, unless it turns out to be complete.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::backup::report::ReplicationOutcome;
+use crate::engine::EngineError;
 use crate::engine::journal::{Replication, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::EngineError;
 use crate::mysqld::{IoState, Mysql, MysqldError, ReplicaStatus};
 use crate::progress::{Monitor, Step};
+use crate::replication::GtidSet;
 
 /// How long started replication threads may take to be up; Vitess's own limit.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,7 +52,8 @@ impl Replication {
 /// over from before that it does not listen to. A server without a source that is read-only (a tablet that has not joined
 /// its shard yet, a demoted primary) serves no writes, so stopping it harms nobody.
 pub fn is_primary(state: &TabletState) -> bool {
-    let follows = state.replication.as_ref().is_some_and(|replication| replication.io_started || replication.sql_running);
+    let follows =
+        state.replication.as_ref().is_some_and(|replication| replication.io_started || replication.sql_running);
     !state.read_only && !follows
 }
 
@@ -72,7 +74,11 @@ pub async fn start_stubbornly(server: &Server, monitor: &dyn Monitor) -> Result<
 /// Puts read-only, semi-sync and replication back as they were; mysqld is running. Does nothing that is done already.
 ///
 /// When someone made the server a primary meanwhile (it takes writes now and did not before), it is left alone.
-pub async fn put_back(server: &Server, before: &TabletState, monitor: &dyn Monitor) -> Result<ReplicationOutcome, EngineError> {
+pub async fn put_back(
+    server: &Server,
+    before: &TabletState,
+    monitor: &dyn Monitor,
+) -> Result<ReplicationOutcome, EngineError> {
     let mysql = &server.mysql;
     let now = observe(mysql).await?;
     if is_primary(&now) && !is_primary(before) {
@@ -117,7 +123,9 @@ pub async fn wait_started(mysql: &Mysql, monitor: &dyn Monitor) -> Result<(), En
     let begun = Instant::now();
     loop {
         let Some(status) = mysql.replica_status().await? else {
-            return Err(EngineError::ReplicationNotRestarted { cause: "the tablet has no replication source".to_owned() });
+            return Err(EngineError::ReplicationNotRestarted {
+                cause: "the tablet has no replication source".to_owned(),
+            });
         };
         if status.running() {
             return Ok(());
@@ -147,10 +155,11 @@ fn trouble(status: &ReplicaStatus) -> String {
     }
 }
 
-/// Waits until the replica has applied all that it knows of its source, for at most the tablet's catch-up limit.
+/// Waits until the replica keeps up with its source, for at most the tablet's catch-up limit.
 ///
 /// MySQL counts the seconds behind from what has been received, so that a receiver that was just connected can seem to be
-/// up to date; hence two looks in a row, a second apart, have to agree.
+/// up to date. Hence all that the replica had received a second ago, connected already, must be applied by now; what came
+/// since does not count, or a busy source could never be caught up with.
 ///
 /// # Errors
 /// When a thread stops for good.
@@ -158,16 +167,18 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
     const PAUSE: Duration = Duration::from_secs(1);
     monitor.step(Step::CatchingUp);
     let begun = Instant::now();
-    let mut agreed = 0;
+    let mut received: Option<GtidSet> = None;
     let mut stopped_since: Option<Instant> = None;
     loop {
         let Some(status) = server.mysql.replica_status().await? else {
-            return Err(EngineError::ReplicationNotRestarted { cause: "the tablet has no replication source".to_owned() });
+            return Err(EngineError::ReplicationNotRestarted {
+                cause: "the tablet has no replication source".to_owned(),
+            });
         };
-        agreed = if caught_up(&status) { agreed + 1 } else { 0 };
-        if agreed >= 2 {
+        if received.is_some_and(|received| keeps_up(&status, &received)) {
             return Ok(ReplicationOutcome::CaughtUp);
         }
+        received = status.running().then(|| status.retrieved_gtid_set.clone());
         if status.started() {
             stopped_since = None;
         } else if stopped_since.get_or_insert_with(Instant::now).elapsed() >= THREADS_TIMEOUT {
@@ -180,10 +191,11 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
     }
 }
 
-fn caught_up(status: &ReplicaStatus) -> bool {
+/// Whole seconds of two clocks are compared: a replica that is up to date shows 1 now and then.
+fn keeps_up(status: &ReplicaStatus, received: &GtidSet) -> bool {
     status.running()
-        && status.seconds_behind == Some(0)
-        && status.executed_gtid_set.contains(&status.retrieved_gtid_set)
+        && status.seconds_behind.is_some_and(|seconds| seconds <= 1)
+        && status.executed_gtid_set.contains(received)
 }
 
 /// Said when a run ends before replication has caught up.

@@ -35,7 +35,9 @@ pub struct Tablet {
 
 impl Tablet {
     pub fn shard(&self) -> Result<&KeyspaceShard, EngineError> {
-        self.shard.as_ref().ok_or_else(|| EngineError::invalid("which keyspace and shard the tablet is of must be given"))
+        self.shard
+            .as_ref()
+            .ok_or_else(|| EngineError::invalid("which keyspace and shard the tablet is of must be given"))
     }
 
     pub fn alias(&self) -> Result<&TabletAlias, EngineError> {

@@ -24,7 +24,7 @@ use vitess_backup::topo::{KeyspaceShard, TabletAlias};
 #[derive(Debug, Default)]
 pub struct Notes {
     pub steps: Mutex<Vec<Step>>,
-    pub notes: Mutex<Vec<String>>,
+    pub texts: Mutex<Vec<String>>,
     bytes: AtomicU64,
     stored: AtomicU64,
     files: AtomicU64,
@@ -57,7 +57,7 @@ impl Monitor for Notes {
     }
 
     fn note(&self, text: &str) {
-        self.notes.lock().unwrap().push(text.to_owned());
+        self.texts.lock().unwrap().push(text.to_owned());
     }
 }
 
@@ -89,8 +89,18 @@ const TABLES: &[&str] = &[
 impl Shard {
     /// Tables, some megabytes in them, replication caught up, and a client that goes on writing.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// As [`Self::start`], with more lines for every my.cnf.
+    pub async fn start_with(my_cnf: &str) -> Self {
         let mut primary = Tablet::at_rest(101).await;
         let mut replica = Tablet::at_rest(102).await;
+        for tablet in [&primary, &replica] {
+            let extra = tablet.vtdataroot().join("extra.cnf");
+            let lines = std::fs::read_to_string(&extra).unwrap();
+            std::fs::write(extra, lines + my_cnf).unwrap();
+        }
         primary.start_container().await;
         replica.start_container().await;
         primary.make_writable().await;
@@ -193,6 +203,7 @@ pub fn backup_options() -> BackupOptions {
         concurrency: 4,
         compression: Compression::new(Codec::Zstd, 1).unwrap(),
         manifest_external_decompressor: None,
+        vtctld: None,
         backup_time: jiff::Timestamp::now(),
     }
 }
@@ -223,12 +234,31 @@ pub fn open_directory() -> TempDir {
     directory
 }
 
+/// A file system of 4 MiB over a directory, until it is dropped.
+pub struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    pub fn mount(at: &Path) -> Self {
+        let options = ["-t", "tmpfs", "-o", "size=4m,mode=0777", "none"];
+        let mounted = std::process::Command::new("mount").args(options).arg(at).status().unwrap();
+        assert!(mounted.success(), "a tmpfs can be mounted");
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a write that was given up may still hold a file open for a moment.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// CHECKSUM TABLE of every table that is not MySQL's own.
 pub async fn checksums(tablet: &Tablet) -> Vec<(String, String)> {
-    let tables = "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables \
+    let statement = "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables \
         WHERE table_type = 'BASE TABLE' AND table_schema LIKE 'vt\\_%' ORDER BY 1";
     let mut sums = Vec::new();
-    for row in tablet.sql(tables).await {
+    for row in tablet.sql(statement).await {
         let table = row.at(0).unwrap().to_owned();
         let sum = tablet.sql(&format!("CHECKSUM TABLE {table}")).await[0].at(1).unwrap_or("no such table").to_owned();
         sums.push((table, sum));

@@ -47,10 +47,7 @@ pub fn run_to(code: i32, arguments: &str) -> serde_json::Value {
 
 impl Shard {
     pub fn storage_arguments(&self) -> String {
-        format!(
-            "--backup-storage-implementation file --file-backup-storage-root {}",
-            self.backups.path().display()
-        )
+        format!("--backup-storage-implementation file --file-backup-storage-root {}", self.backups.path().display())
     }
 
     pub fn tablet_arguments(&self, tablet: &Tablet) -> String {

@@ -18,9 +18,9 @@ use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::copy::{self, Parallel, Stored};
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
-use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup};
+use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, Tablet, recover, replication};
+use crate::engine::{EngineError, Interrupt, Tablet, TabletType, Vtctld, recover, replication};
 use crate::progress::{Monitor, Step};
 use crate::replication::{GtidSet, Position};
 use crate::storage::{BackupHandle, BackupStorage};
@@ -38,6 +38,8 @@ pub struct BackupOptions {
     pub compression: Compression,
     /// For the MANIFEST's ExternalDecompressor.
     pub manifest_external_decompressor: Option<String>,
+    /// Who sets the tablet's type to BACKUP meanwhile, so that VTOrc and vtgate leave it alone.
+    pub vtctld: Option<Vtctld>,
     /// The time in the name, to the second.
     pub backup_time: jiff::Timestamp,
 }
@@ -104,6 +106,7 @@ pub async fn backup(
     let entry = Entry {
         before: Some(checked.before.clone()),
         backup: Some(NamedBackup { shard: shard.clone(), name: name.clone() }),
+        tablet_type: checked.type_before.clone(),
         ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::StoppingReplication)
     };
     journal.write(&entry)?;
@@ -116,7 +119,7 @@ pub async fn backup(
         }
     };
     let run = Run { server, checked, options, handle, shard, journal, entry, interrupt, monitor, went_down: None };
-    run.to_the_end(tablet).await
+    run.end(tablet).await
 }
 
 /// A run that has begun to disturb.
@@ -152,7 +155,7 @@ struct PutBack {
 }
 
 impl Run<'_> {
-    async fn to_the_end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
+    async fn end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
         let interrupt = self.interrupt;
         let copied = AssertUnwindSafe(interrupt.race(self.copy())).catch_unwind().await;
         let copied = copied.unwrap_or(Err(EngineError::Panicked));
@@ -178,6 +181,9 @@ impl Run<'_> {
     }
 
     async fn copy(&mut self) -> Result<Copied, EngineError> {
+        if let Some(TypeBefore { vtctld, .. }) = &self.checked.type_before {
+            vtctld.change_type(TabletType::Backup).await?;
+        }
         let mysql = &self.server.mysql;
         self.monitor.step(Step::StoppingReplication);
         let noted = position::hold_still(mysql, &self.checked.before).await?;
@@ -234,7 +240,11 @@ impl Run<'_> {
             self.server.mysql.set_innodb_fast_shutdown(self.checked.fast_shutdown).await?;
         }
         self.monitor.step(Step::RestartingReplication);
-        replication::put_back(&self.server, &self.checked.before, self.monitor).await
+        let outcome = replication::put_back(&self.server, &self.checked.before, self.monitor).await?;
+        if let Some(before) = &self.checked.type_before {
+            recover::put_back_type(before, outcome, self.monitor).await?;
+        }
+        Ok(outcome)
     }
 
     /// The tablet is as it was; what was stored goes, and the journal with it.

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::engine::EngineError;
 use crate::engine::builtin::backup::BackupOptions;
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::restore::MARKER;
-use crate::engine::journal::TabletState;
+use crate::engine::journal::{Replication, TabletState, TypeBefore};
 use crate::engine::replication;
 use crate::engine::tablet::{Server, Tablet};
+use crate::engine::{EngineError, TabletType};
 use crate::mysqld::{Layout, Mysql, ServerVersion};
 use crate::progress::Monitor;
 use crate::replication::ServerUuid;
@@ -24,6 +24,8 @@ pub struct Checked {
     pub fast_shutdown: u8,
     /// mysqld does not start replication by itself.
     pub starts_without_replication: bool,
+    /// The type to put back, when it is to be BACKUP meanwhile.
+    pub type_before: Option<TypeBefore>,
     pub warnings: Vec<String>,
 }
 
@@ -47,9 +49,10 @@ pub async fn check(
             return Err(EngineError::TabletIsPrimary { tablet: tablet.name(), evidence });
         }
         warnings.push("the tablet is a primary: its shard took no writes during the backup".to_owned());
-    } else if !before.replication.as_ref().is_some_and(journal_started) {
+    } else if !before.replication.as_ref().is_some_and(Replication::was_started) {
         warnings.push("replication was not running: the data may be older than the backup's time".to_owned());
     }
+    let type_before = type_before(tablet, options, &mut warnings).await?;
     // Whoever is to stop and start mysqld must answer before it is needed.
     server.control.version_string().await?;
     let mut not_carried = walk(&server.layout).await?;
@@ -65,12 +68,31 @@ pub async fn check(
         fast_shutdown: fast_shutdown(mysql).await?,
         starts_without_replication: starts_without_replication(mysql).await?,
         before,
+        type_before,
         warnings,
     })
 }
 
-fn journal_started(replication: &crate::engine::journal::Replication) -> bool {
-    replication.was_started()
+/// The topology's word, when there is a vtctld to ask: it knows a primary that does not look like one.
+async fn type_before(
+    tablet: &Tablet,
+    options: &BackupOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Option<TypeBefore>, EngineError> {
+    let Some(vtctld) = &options.vtctld else { return Ok(None) };
+    match vtctld.tablet_type().await? {
+        TabletType::Primary if !options.allow_primary => {
+            let evidence = "the topology says so".to_owned();
+            Err(EngineError::TabletIsPrimary { tablet: tablet.name(), evidence })
+        }
+        // Vitess does not let a primary change its type.
+        TabletType::Primary => Ok(None),
+        other @ (TabletType::Backup | TabletType::Restore | TabletType::Unknown) => {
+            warnings.push(format!("the tablet was of type {other:?} before the backup, and is left so"));
+            Ok(None)
+        }
+        tablet_type => Ok(Some(TypeBefore { vtctld: vtctld.clone(), tablet_type })),
+    }
 }
 
 /// # Errors

@@ -38,7 +38,9 @@ impl Clearing {
         }
         let mut files = numbered(&layout.log_bin)?;
         files.extend(numbered(&layout.relay_log)?);
-        files.extend([layout.relay_log_index.clone(), layout.relay_log_info.clone()].into_iter().filter(|path| path.is_file()));
+        files.extend(
+            [layout.relay_log_index.clone(), layout.relay_log_info.clone()].into_iter().filter(|path| path.is_file()),
+        );
         files.sort_unstable();
         files.dedup();
         Ok(Self { directories, files })

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -34,6 +35,7 @@ pub async fn download(
     decompression: &Decompression,
     at_a_time: usize,
     owner: Option<Owner>,
+    data_bytes: Option<u64>,
     monitor: &dyn Monitor,
 ) -> Result<Fetched, EngineError> {
     for directory in parents(files) {
@@ -41,10 +43,12 @@ pub async fn download(
     }
     let mut order: Vec<&TargetFile> = files.iter().collect();
     order.sort_by_key(|file| std::cmp::Reverse(file.stored));
+    let estimate = &Estimate::new(files, data_bytes);
     let written: Vec<u64> = futures::stream::iter(order)
         .map(|file| async move {
-            let written = download_one(handle, file, decompression, owner, monitor).await?;
+            let written = download_one(handle, file, decompression, owner, estimate, monitor).await?;
             monitor.file_done();
+            monitor.totals(estimate.total(), files.len() as u64);
             Ok::<_, EngineError>(written)
         })
         .buffer_unordered(at_a_time.max(1))
@@ -57,19 +61,50 @@ pub async fn download(
     Ok(Fetched { written: written.iter().sum() })
 }
 
+/// How many bytes there will be in all. Vitess's MANIFESTs do not tell; then what the bytes so far grew by stands for the
+/// rest.
+struct Estimate {
+    known: Option<u64>,
+    stored_total: u64,
+    stored: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Estimate {
+    fn new(files: &[TargetFile], known: Option<u64>) -> Self {
+        let stored_total = files.iter().map(|file| file.stored).sum();
+        Self { known, stored_total, stored: AtomicU64::new(0), written: AtomicU64::new(0) }
+    }
+
+    fn total(&self) -> u64 {
+        self.known.unwrap_or_else(|| {
+            let stored = u128::from(self.stored.load(Ordering::Relaxed));
+            let grown = u128::from(self.stored_total) * u128::from(self.written.load(Ordering::Relaxed));
+            u64::try_from(grown.checked_div(stored).unwrap_or(0)).unwrap_or(u64::MAX)
+        })
+    }
+}
+
 async fn download_one(
     handle: &BackupHandle,
     file: &TargetFile,
     decompression: &Decompression,
     owner: Option<Owner>,
+    estimate: &Estimate,
     monitor: &dyn Monitor,
 ) -> Result<u64, EngineError> {
     let (_, body) = handle.get_stream(&file.object).await?;
     let read = Tally::new();
-    let stored = read.over(body).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
+    let stored = read.over(body).inspect_ok(|bytes| {
+        estimate.stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        monitor.advanced(0, bytes.len() as u64);
+    });
     let plain = codec::decompress(decompression, stored);
-    let plain = plain.inspect_ok(|bytes| monitor.advanced(bytes.len() as u64, 0)).boxed();
-    let written = match write(&file.path, plain, owner).await {
+    let plain = plain.inspect_ok(|bytes| {
+        estimate.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        monitor.advanced(bytes.len() as u64, 0);
+    });
+    let written = match write(&file.path, plain.boxed(), owner).await {
         Ok(written) => written,
         Err(WriteError::File(source)) => return Err(EngineError::unwritable(&file.path, source)),
         Err(WriteError::Body(error)) => return Err(body_failed(handle, file, error)),
@@ -114,6 +149,16 @@ pub fn make_directory(path: &Path, owner: Option<Owner>) -> Result<(), EngineErr
         }
     }
     Ok(())
+}
+
+/// Gives a directory to the tablet's user, whoever made it.
+pub fn give(path: &Path, owner: Option<Owner>) -> Result<(), EngineError> {
+    match owner {
+        Some(owner) => {
+            chown(path, Some(owner.uid), Some(owner.gid)).map_err(|source| EngineError::unwritable(path, source))
+        }
+        None => Ok(()),
+    }
 }
 
 enum WriteError {
@@ -165,4 +210,35 @@ fn write_blocks(path: &Path, mut from: mpsc::Receiver<Bytes>, owner: Option<Owne
     }
     file.sync_all()?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(stored: u64) -> TargetFile {
+        TargetFile { object: "0".into(), name: "x".into(), path: "/x".into(), hash: String::new(), stored }
+    }
+
+    fn estimate(known: Option<u64>) -> Estimate {
+        let estimate = Estimate::new(&[file(10), file(30), file(0)], known);
+        estimate.stored.store(10, Ordering::Relaxed);
+        estimate.written.store(50, Ordering::Relaxed);
+        estimate
+    }
+
+    #[test]
+    fn an_unknown_total_is_estimated_from_what_came_and_right_in_the_end() {
+        let estimate = estimate(None);
+        assert_eq!(estimate.total(), 200);
+        estimate.stored.store(40, Ordering::Relaxed);
+        estimate.written.store(110, Ordering::Relaxed);
+        assert_eq!(estimate.total(), 110);
+        assert_eq!(Estimate::new(&[], None).total(), 0);
+    }
+
+    #[test]
+    fn a_known_total_stays() {
+        assert_eq!(estimate(Some(123)).total(), 123);
+    }
 }

@@ -98,9 +98,14 @@ pub fn select(roots: Roots<'_>) -> Result<Selection, EngineError> {
 /// Vitess's `isDbDir`.
 fn is_schema(directory: &Path) -> Result<bool, EngineError> {
     let table_file = |entry: &Entry| {
-        entry.name == "db.opt" || [".frm", ".sst", ".ibd", ".sdi"].iter().any(|suffix| entry.name.ends_with(suffix))
+        entry.name == "db.opt" || [".frm", ".sst", ".ibd", ".sdi"].iter().any(|suffix| has_suffix(&entry.name, suffix))
     };
     Ok(entries(directory)?.iter().any(table_file))
+}
+
+/// MySQL writes its suffixes in lower case and knows no other.
+fn has_suffix(name: &str, suffix: &str) -> bool {
+    name.ends_with(suffix)
 }
 
 /// A tablespace at the top of datadir: a general tablespace, or an undo tablespace when innodb_undo_directory is datadir.
@@ -109,7 +114,7 @@ fn is_tablespace(name: &str) -> bool {
         .strip_prefix("undo_")
         .or_else(|| name.strip_prefix("undo"))
         .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
-    name != DATA_DICTIONARY && (name.ends_with(".ibd") || name.ends_with(".ibu") || implicit_undo)
+    name != DATA_DICTIONARY && (has_suffix(name, ".ibd") || has_suffix(name, ".ibu") || implicit_undo)
 }
 
 /// Directories that mysqld makes anew at every start, and those that are a file system's own.
@@ -159,7 +164,7 @@ impl Selection {
     fn entry(&mut self, base: &Base, sub: &str, entry: &Entry) {
         let name = if sub.is_empty() { entry.name.clone() } else { format!("{sub}/{}", entry.name) };
         match &entry.kind {
-            Kind::File { .. } if entry.name.ends_with(".isl") => self.not_carried.push(format!(
+            Kind::File { .. } if has_suffix(&entry.name, ".isl") => self.not_carried.push(format!(
                 "{} points to a tablespace outside of the data directory (DATA DIRECTORY), where a backup has no place for it",
                 entry.path.display()
             )),
@@ -183,7 +188,9 @@ struct Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    File { size: u64 },
+    File {
+        size: u64,
+    },
     Directory,
     /// A socket, a pipe, a device.
     Special,

@@ -17,12 +17,10 @@ mod space;
 mod store;
 mod target;
 mod verify;
-mod vtctld;
 
 pub use backup::{BackupDone, BackupOptions, backup};
 pub use restore::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions, restore};
 pub use verify::{VerifyDone, VerifyOptions, verify};
-pub use vtctld::Vtctld;
 
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.
 const EMPTY_DIRECTORIES: &str = "EmptyDirectories";

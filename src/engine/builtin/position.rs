@@ -45,10 +45,8 @@ pub async fn of_the_data(mysql: &Mysql, noted: &GtidSet, checked: &Checked) -> R
         return Ok(noted.clone());
     }
     let found = mysql.gtid_executed().await?;
-    settle(noted, &found, checked.server_uuid, replicates(mysql).await?).ok_or_else(|| EngineError::PositionMoved {
-        noted: noted.to_string(),
-        found: found.to_string(),
-    })
+    settle(noted, &found, checked.server_uuid, replicates(mysql).await?)
+        .ok_or_else(|| EngineError::PositionMoved { noted: noted.to_string(), found: found.to_string() })
 }
 
 fn settle(noted: &GtidSet, found: &GtidSet, own: ServerUuid, replicates: bool) -> Option<GtidSet> {

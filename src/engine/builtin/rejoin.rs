@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::backup::report::ReplicationOutcome;
-use crate::engine::builtin::vtctld::{Reparented, Vtctld};
 use crate::engine::journal::TabletState;
 use crate::engine::tablet::Server;
+use crate::engine::vtctld::{Reparented, Vtctld};
 use crate::engine::{EngineError, replication};
 use crate::mysqld::{Mysql, ReplicationSource};
 use crate::progress::{Monitor, Step};
@@ -30,7 +30,11 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 /// What MySQL says.
-pub async fn set_position(mysql: &Mysql, position: Option<&Position>, monitor: &dyn Monitor) -> Result<(), EngineError> {
+pub async fn set_position(
+    mysql: &Mysql,
+    position: Option<&Position>,
+    monitor: &dyn Monitor,
+) -> Result<(), EngineError> {
     monitor.step(Step::SettingPosition);
     forget_source(mysql).await?;
     let Some(set) = position.and_then(Position::gtid_set).filter(|set| !set.is_empty()) else {

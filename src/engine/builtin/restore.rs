@@ -16,11 +16,11 @@ use crate::engine::builtin::clearing::Clearing;
 use crate::engine::builtin::rejoin::{self, Sources};
 use crate::engine::builtin::scene::{self, Look, Scene};
 use crate::engine::builtin::target::{self, Target};
-use crate::engine::builtin::{fetch, space, vtctld::Vtctld};
+use crate::engine::builtin::{fetch, space};
 use crate::engine::catalogue::{self, Chosen};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication};
+use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, Vtctld, recover, replication};
 use crate::mysqld::{ServerVersion, check_compatible};
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
@@ -141,7 +141,9 @@ async fn choose(
     server: Option<&str>,
 ) -> Result<Option<Chosen>, EngineError> {
     let rule = |facts: &Facts| match server {
-        Some(server) => check_compatible(&facts.mysql_version, server, facts.upgrade_safe).map_err(|why| why.to_string()),
+        Some(server) => {
+            check_compatible(&facts.mysql_version, server, facts.upgrade_safe).map_err(|why| why.to_string())
+        }
         None => Ok(()),
     };
     catalogue::choose(storage, shard, &options.wanted, &options.allowed_engines, &rule).await
@@ -238,7 +240,8 @@ impl Attempt<'_> {
     /// Chooses the backup and checks all that can be checked. `None`: there is none.
     async fn prepare(&self, scene: &Scene) -> Result<Option<Prepared>, EngineError> {
         let mut warnings = Vec::new();
-        if let Some(before) = scene.before.as_ref().filter(|before| scene.data.is_some() && replication::is_primary(before))
+        if let Some(before) =
+            scene.before.as_ref().filter(|before| scene.data.is_some() && replication::is_primary(before))
             && !self.options.allow_primary
         {
             let tablet = self.tablet.name();
@@ -262,7 +265,7 @@ impl Attempt<'_> {
         let objects = chosen.handle.objects().await?;
         let target = target::plan(name, &chosen.manifest, &objects, &scene.server.layout)?;
         space::check(&scene.server.layout, &target)?;
-        Ok(Some(Prepared { target, decompression, version, warnings, chosen }))
+        Ok(Some(Prepared { chosen, target, decompression, version, warnings }))
     }
 
     /// The version of the mysqld that is to start on the data.
@@ -270,7 +273,9 @@ impl Attempt<'_> {
         match server.control.version_string().await {
             Ok(version) => Ok(Some(version)),
             Err(_) if self.tablet.is_at_rest() => {
-                warnings.push("no mysqld was found here, so that its version was not compared with the backup's".to_owned());
+                warnings.push(
+                    "no mysqld was found here, so that its version was not compared with the backup's".to_owned(),
+                );
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -298,13 +303,16 @@ impl Attempt<'_> {
             Err(error) => return Err(self.undo(&server, before.as_ref(), error).await),
         };
         journal(JournalStep::ClearingData)?;
-        let sources = Sources { vtctld: self.options.vtctld.as_ref(), before: before.as_ref(), source: source.as_ref() };
+        let sources =
+            Sources { vtctld: self.options.vtctld.as_ref(), before: before.as_ref(), source: source.as_ref() };
         let cut_short = |cause| EngineError::RestoreCutShort { cause: Box::new(cause) };
         let filled = self.interrupt.race(self.fill(&server, &prepared, clearing, is_new)).await;
         let data_bytes = filled.map_err(cut_short)?;
         let mut warnings = prepared.warnings.clone();
         let (downtime, replication) = if self.tablet.is_at_rest() {
-            warnings.push("mysqld was not started; Vitess sets the replication source when the tablet joins its shard".to_owned());
+            warnings.push(
+                "mysqld was not started; Vitess sets the replication source when the tablet joins its shard".to_owned(),
+            );
             (Duration::ZERO, ReplicationOutcome::NotConfigured)
         } else {
             journal(JournalStep::StartingMysqld)?;
@@ -360,7 +368,13 @@ impl Attempt<'_> {
     }
 
     /// Replaces the tablet's files by the backup's. Gives the bytes written.
-    async fn fill(&self, server: &Server, prepared: &Prepared, clearing: Clearing, is_new: bool) -> Result<u64, EngineError> {
+    async fn fill(
+        &self,
+        server: &Server,
+        prepared: &Prepared,
+        clearing: Clearing,
+        is_new: bool,
+    ) -> Result<u64, EngineError> {
         let layout = &server.layout;
         self.monitor.step(Step::ClearingData);
         self.monitor.note(&clearing.describe());
@@ -369,6 +383,7 @@ impl Attempt<'_> {
         let owner = if rustix::process::geteuid().is_root() { Some(layout.owner().await?) } else { None };
         for directory in layout.directories() {
             fetch::make_directory(&directory, owner)?;
+            fetch::give(&directory, owner)?;
         }
         if is_new {
             let version = prepared.version.as_deref().and_then(|version| ServerVersion::parse(version).ok());
@@ -384,8 +399,16 @@ impl Attempt<'_> {
         }
         let handle = &prepared.chosen.handle;
         let at_a_time = self.options.concurrency;
-        let fetched =
-            fetch::download(handle, &target.files, &prepared.decompression, at_a_time, owner, self.monitor).await?;
+        let fetched = fetch::download(
+            handle,
+            &target.files,
+            &prepared.decompression,
+            at_a_time,
+            owner,
+            target.data_bytes,
+            self.monitor,
+        )
+        .await?;
         Ok(fetched.written)
     }
 

@@ -61,7 +61,10 @@ pub async fn look(tablet: &Tablet, shard: &KeyspaceShard, monitor: &dyn Monitor)
         let data = if is_empty(&layout.datadir)? {
             None
         } else {
-            Some(format!("{} is not empty, and no mysqld runs that could be asked what it holds", layout.datadir.display()))
+            Some(format!(
+                "{} is not empty, and no mysqld runs that could be asked what it holds",
+                layout.datadir.display()
+            ))
         };
         if let MysqldAccess::Mysqlctld { socket } = &tablet.mysqld
             && !answers(socket).await
@@ -124,7 +127,7 @@ pub async fn wait_for_mysqlctld(socket: &Path, limit: Duration, monitor: &dyn Mo
                 "mysqld is down and mysqlctld does not answer on {}; waiting up to {} s for its container to start again, \
                  which from now on leaves mysqld down and answers",
                 socket.display(),
-                limit.saturating_sub(begun.elapsed()).as_secs()
+                limit.saturating_sub(begun.elapsed()).as_millis().div_ceil(1000)
             ));
         }
         sleep(PAUSE).await;

@@ -88,3 +88,91 @@ pub async fn check_stored(handle: &BackupHandle, text: &[u8], stored: &[Stored])
     }
     Ok(found.values().sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::manifest::{FileEntry, Manifest};
+    use crate::progress::Quiet;
+    use crate::storage::Location;
+
+    const NAME: &str = "2024-01-02.030405.zone1-0000000101";
+
+    struct Case {
+        _root: tempfile::TempDir,
+        storage: BackupStorage,
+        shard: KeyspaceShard,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let storage = BackupStorage::open(&Location::File { root: root.path().to_owned() }).unwrap();
+            Self { _root: root, storage, shard: "commerce/0".parse().unwrap() }
+        }
+
+        /// A backup of these objects.
+        async fn stored(&self, name: &str, objects: &[(&str, &str)]) -> BackupHandle {
+            let handle = self.storage.begin_backup(&self.shard, name).await.unwrap();
+            for (object, body) in objects {
+                handle.put(object, (*body).to_owned().into()).await.unwrap();
+            }
+            handle
+        }
+
+        async fn make_way(&self) -> Result<(), EngineError> {
+            make_way(&self.storage, &self.shard, NAME, &Quiet).await
+        }
+
+        async fn names(&self) -> Vec<String> {
+            self.storage.list_backups(&self.shard).await.unwrap()
+        }
+    }
+
+    fn written(sizes: &[u64]) -> Vec<Stored> {
+        sizes.iter().map(|&size| Stored { entry: FileEntry::default(), size }).collect()
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_try_left_under_this_very_name_makes_way() {
+        let case = Case::new();
+        case.make_way().await.unwrap();
+        let neighbour = format!("{NAME}2");
+        case.stored(NAME, &[("0", "half")]).await;
+        case.stored(&neighbour, &[("0", "half")]).await;
+        case.make_way().await.unwrap();
+        assert_eq!(case.names().await, [neighbour]);
+    }
+
+    #[tokio::test]
+    async fn a_complete_backup_never_makes_way() {
+        let case = Case::new();
+        let manifest = String::from_utf8(Manifest::default().encode()).unwrap();
+        case.stored(NAME, &[("0", "whole"), ("MANIFEST", &manifest)]).await;
+        let refused = case.make_way().await;
+        assert!(matches!(refused, Err(EngineError::BackupExists { .. })), "{refused:?}");
+        assert_eq!(case.names().await, [NAME]);
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_is_looked_at_again() {
+        let case = Case::new();
+        let handle = case.stored(NAME, &[("0", "four"), ("1", "seven77"), ("MANIFEST", "text")]).await;
+        assert_eq!(check_stored(&handle, b"text", &written(&[4, 7])).await.unwrap(), 15);
+        let missing = check_stored(&handle, b"text", &written(&[4, 7, 1])).await.unwrap_err();
+        assert!(matches!(missing, EngineError::ObjectsMissing { ref objects, .. } if *objects == ["2"]), "{missing}");
+        let short = check_stored(&handle, b"text", &written(&[4, 8])).await.unwrap_err();
+        assert!(matches!(short, EngineError::ObjectSize { expected: 8, found: 7, .. }), "{short}");
+        let other = check_stored(&handle, b"other", &written(&[4, 7])).await.unwrap_err();
+        assert!(matches!(other, EngineError::ManifestUnusable { .. }), "{other}");
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_is_not_to_be_is_gone_with_all_its_objects() {
+        let case = Case::new();
+        let handle = case.stored(NAME, &[("0", "half")]).await;
+        assert!(discard(&handle, &Quiet).await);
+        assert_eq!(case.names().await, Vec::<String>::new());
+        assert!(discard(&handle, &Quiet).await, "again is fine");
+    }
+}

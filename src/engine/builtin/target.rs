@@ -103,7 +103,8 @@ pub fn decompression(
     external: Option<&str>,
     use_manifest: bool,
 ) -> Result<Decompression, EngineError> {
-    let from_manifest = Some(builtin.external_decompressor.as_str()).filter(|command| use_manifest && !command.is_empty());
+    let from_manifest =
+        Some(builtin.external_decompressor.as_str()).filter(|command| use_manifest && !command.is_empty());
     Decompression::new(&builtin.compression_engine, builtin.skip_compress, external.or(from_manifest))
         .map_err(|error| unusable(backup, &error.to_string()))
 }
@@ -129,8 +130,9 @@ pub fn files(
             continue;
         }
         let relative = entry.path_below_base().map_err(|error| unusable(backup, &error.to_string()))?;
-        let base = root(&entry.base)
-            .ok_or_else(|| unusable(backup, &format!("file {:?} has the unknown base {:?}", entry.name, entry.base.as_str())))?;
+        let base = root(&entry.base).ok_or_else(|| {
+            unusable(backup, &format!("file {:?} has the unknown base {:?}", entry.name, entry.base.as_str()))
+        })?;
         let path = base.join(relative);
         if !paths.insert(path.clone()) {
             return Err(unusable(backup, &format!("it names the file {} twice", path.display())));
@@ -146,7 +148,11 @@ pub fn files(
             None => missing.push(object),
         }
     }
-    if missing.is_empty() { Ok(files) } else { Err(EngineError::ObjectsMissing { backup: backup.to_owned(), objects: missing }) }
+    if missing.is_empty() {
+        Ok(files)
+    } else {
+        Err(EngineError::ObjectsMissing { backup: backup.to_owned(), objects: missing })
+    }
 }
 
 /// Checks a backup against the tablet that it is to be restored onto.
@@ -176,8 +182,8 @@ pub fn plan(
 
 fn empty_directories(backup: &str, manifest: &Manifest, layout: &Layout) -> Result<Vec<PathBuf>, EngineError> {
     let named = manifest.unknown.get(EMPTY_DIRECTORIES).and_then(|value| value.as_array());
-    let names = named.into_iter().flatten().filter_map(|name| name.as_str());
-    names
+    let listed = named.into_iter().flatten().filter_map(|name| name.as_str());
+    listed
         .map(|name| {
             let plain = !name.is_empty()
                 && !name.contains('\0')

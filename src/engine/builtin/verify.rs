@@ -64,7 +64,9 @@ pub async fn verify(
     let manifest = match catalogue::look(&handle).await? {
         Look::Complete(manifest) => *manifest,
         Look::Unreadable(cause) => return Err(unusable(Why::ManifestUnreadable(cause))),
-        Look::Missing if objects.is_empty() && !storage.list_backups(shard).await?.iter().any(|listed| listed == name) => {
+        Look::Missing
+            if objects.is_empty() && !storage.list_backups(shard).await?.iter().any(|listed| listed == name) =>
+        {
             return Err(EngineError::BackupNotFound { shard: shard.clone(), name: name.to_owned() });
         }
         Look::Missing => return Err(unusable(Why::Incomplete)),
@@ -79,7 +81,8 @@ pub async fn verify(
         .try_collect::<()>()
         .await?;
     let expected: std::collections::HashSet<&str> = files.iter().map(|file| file.object.as_str()).collect();
-    let stray = objects.iter().filter(|object| object.name != manifest::OBJECT && !expected.contains(object.name.as_str()));
+    let stray =
+        objects.iter().filter(|object| object.name != manifest::OBJECT && !expected.contains(object.name.as_str()));
     let warnings = stray.map(|object| format!("object {} is not one that the MANIFEST names", object.name)).collect();
     Ok(VerifyDone {
         files: files.len() as u64,
