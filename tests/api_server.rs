@@ -3,6 +3,8 @@
 //! Needs a cluster (KUBECONFIG) in which definitions may be created; ignored otherwise, and run with `--ignored` by
 //! `make test` when the test ground is up. Objects are created as dry runs, in a namespace of the test's own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Namespace;

@@ -11,10 +11,12 @@ use crate::api::{
     DeletionPolicy, EngineJob, FailureStatus, JobPurpose, Phase, Tried, VitessBackup, VitessBackupSpec,
     VitessBackupStatus,
 };
-use crate::backup::failure::Reason;
 use crate::backup::report::{Outcome, Verdict};
 use crate::resources::names::{self, Lock};
 use crate::resources::tablet::Tablet;
+
+/// The engine's answer when a primary may not be backed up.
+const PRIMARY: &str = "TabletIsPrimary";
 
 /// The plan for this backup. `now` is the only clock.
 pub fn next(backup: &VitessBackup, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {
@@ -60,6 +62,9 @@ impl Next<'_> {
         self.draft.status.storage_name = Some(self.spec.storage.name.clone());
         if let Some(shard) = &self.spec.shard {
             self.draft.status.shard = Some(shard.to_string());
+        }
+        if let Some(alias) = &self.spec.tablet {
+            self.draft.status.tablet_alias = Some(alias.to_string());
         }
         run::sweep(&mut self.draft);
         if let Err(problem) = accept::storage(self.draft.seen, &self.spec.storage.name) {
@@ -129,9 +134,9 @@ impl Next<'_> {
                 Err(problem) => problems.push(problem),
             }
         }
-        if let Some((reason, first)) = problems.first() {
-            let more = problems.iter().skip(1).map(|(_, message)| format!("; {message}")).collect::<String>();
-            return Err(Stop::Wait((reason, format!("no tablet of {shard} can be backed up now: {first}{more}"))));
+        if let Some((reason, _)) = problems.first() {
+            let all: Vec<&str> = problems.iter().map(|(_, message)| message.as_str()).collect();
+            return Err(Stop::Wait((reason, format!("no tablet of {shard} can be backed up now: {}", all.join("; ")))));
         }
         // All were tried. A primary is what is left when the spec allows it, once.
         let again = candidates.iter().any(|tablet| tried(&tablet.alias.to_string()) > 1);
@@ -216,11 +221,10 @@ impl Next<'_> {
             return run::succeed(&mut self.draft, &format!("backup {name} is complete"));
         }
         let failure = report::failure(outcome, log_tail);
-        let reason = outcome.failure.as_ref().map(|failure| failure.reason);
         let recover = recovery::is_needed(outcome);
         // Answers given before anything is touched: another tablet of the shard may do.
         let next_one =
-            matches!(reason, Some(Reason::TabletIsPrimary | Reason::SocketUnreachable | Reason::TabletDirInvalid));
+            matches!(failure.reason.as_str(), PRIMARY | "SocketUnreachable" | "TabletDirInvalid" | "TabletBusy");
         if self.spec.shard.is_some() && next_one && !recover {
             let alias = self.draft.status.tablet_alias.clone().unwrap_or_default();
             self.draft.event("TryingNextTablet", format!("{alias}: {}: {}", failure.reason, failure.message));
@@ -249,8 +253,6 @@ impl Next<'_> {
         Requeue::After(PATIENTLY)
     }
 }
-
-const PRIMARY: &str = "TabletIsPrimary";
 
 /// Why no tablet was chosen.
 enum Stop {

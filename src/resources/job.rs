@@ -106,3 +106,7 @@ pub fn job(
         status: None,
     }
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;
