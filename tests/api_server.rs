@@ -3,6 +3,8 @@
 //! Needs a cluster (KUBECONFIG) in which definitions may be created; ignored otherwise, and run with `--ignored` by
 //! `make test` when the test ground is up. Objects are created as dry runs, in a namespace of the test's own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -62,6 +64,7 @@ impl Server {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // callers write the value in place
 fn object(kind: &str, name: &str, spec: Value) -> DynamicObject {
     serde_json::from_value(json!({
         "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
@@ -73,6 +76,7 @@ fn object(kind: &str, name: &str, spec: Value) -> DynamicObject {
 }
 
 /// `base` with `changes` laid over it; null removes a field.
+#[allow(clippy::needless_pass_by_value)] // callers write the value in place
 fn with(base: &Value, changes: Value) -> Value {
     let mut spec = base.clone();
     for (key, value) in changes.as_object().unwrap() {

@@ -1,5 +1,7 @@
 //! The CustomResourceDefinitions that are checked in are those of the code.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Every file in examples/ is an object of ours that loses nothing when it is read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::Path;
 
 use serde::Serialize;

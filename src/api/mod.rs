@@ -3,6 +3,9 @@
 //! What the API server can check is a CEL rule whose message says what to do. Fields that a later version gives a meaning
 //! to are in the schema when a spec that sets them must not be taken for one that does not; setting them is refused.
 
+// kube's printcolumn attribute is meant to be repeated.
+#![allow(clippy::duplicated_attributes)]
+
 mod backup;
 mod duration;
 mod pod_template;

@@ -102,7 +102,7 @@ pub struct RunStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProgressStatus {
-    /// For people: the percentage while files are copied, else the step.
+    /// For people: the percentage while files are copied, else the step, or what the run waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// What the engine does now, such as StoppingMysqld or CopyingFiles.

@@ -18,6 +18,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// Runs the operator: reconciles VitessBackups, VitessRestores and VitessBackupStorages.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_field_names)] // they are the flags' names
 pub struct Operator {
     /// The operator's own image, which brings the engine into tablets' pods.
     #[arg(long, env = "OPERATOR_IMAGE", value_name = "IMAGE")]

@@ -82,7 +82,7 @@ impl Shell {
     }
 
     /// The engine's pod, in this state.
-    fn engine(&self, phase: &str, state: Value) {
+    fn engine(&self, phase: &str, state: &Value) {
         let status = json!({
             "phase": phase,
             "containerStatuses": [{
@@ -142,7 +142,7 @@ async fn a_plan_from_an_old_object_overwrites_nothing() {
 async fn progress_comes_from_the_log_and_the_outcome_too_when_the_termination_message_is_short() {
     let shell = Shell::with_a_backup();
     shell.settle().await;
-    shell.engine("Running", json!({"running": {}}));
+    shell.engine("Running", &json!({"running": {}}));
     let time = "2026-11-22T10:00:01Z";
     let progress = json!({
         "event": "progress", "time": time, "step": "CopyingFiles", "bytesDone": 30, "bytesTotal": 40, "storedBytes": 7,
@@ -161,11 +161,11 @@ async fn progress_comes_from_the_log_and_the_outcome_too_when_the_termination_me
     line["event"] = json!("outcome");
     shell.server.set_log("nightly-11112222-backup-1-x", &format!("{progress}\n{line}\n"));
     let message = serde_json::to_string(&short).unwrap();
-    shell.engine("Succeeded", json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}));
+    shell.engine("Succeeded", &json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}));
     shell.settle().await;
     assert_eq!(shell.status()["phase"], "Succeeded");
     assert_eq!(shell.status()["manifest"], json!({"BackupMethod": "builtin"}));
-    assert_eq!(shell.server.get(JOB).unwrap()["spec"]["ttlSecondsAfterFinished"], 3600);
+    assert_eq!(shell.server.get(JOB).unwrap()["spec"]["ttlSecondsAfterFinished"], 60);
     assert_eq!(shell.server.get(TABLET_LEASE), None, "the lock is given back");
     assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!([]));
 

@@ -108,6 +108,7 @@ async fn drive<K, F>(
         .await;
 }
 
+#[allow(clippy::unnecessary_wraps)] // the shape of a predicate
 /// What of an object can call for something: not the progress that we write ourselves every second.
 fn worth_a_look<K: Run>(object: &Guarded<K>) -> Option<u64> {
     let meta = object.meta();
@@ -152,22 +153,21 @@ where
 }
 
 fn requests_of<K, O>(
-    changes: impl Stream<Item = Result<O, watcher::Error>> + Send + 'static,
+    seen: impl Stream<Item = Result<O, watcher::Error>> + Send + 'static,
     concerned: impl Fn(&O) -> Vec<ObjectRef<Guarded<K>>> + Send + 'static,
 ) -> Requests<K>
 where
     K: Resource<DynamicType = ()> + Send + 'static,
     O: Send + 'static,
 {
-    changes
-        .flat_map(move |change| {
-            let requests: Vec<Result<ReconcileRequest<Guarded<K>>, watcher::Error>> = match change {
-                Ok(changed) => concerned(&changed).into_iter().map(|object| Ok(object.into())).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            futures::stream::iter(requests)
-        })
-        .boxed()
+    seen.flat_map(move |change| {
+        let requests: Vec<Result<ReconcileRequest<Guarded<K>>, watcher::Error>> = match change {
+            Ok(changed) => concerned(&changed).into_iter().map(|object| Ok(object.into())).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        futures::stream::iter(requests)
+    })
+    .boxed()
 }
 
 /// The run that a Job or an engine pod belongs to.

@@ -46,7 +46,11 @@ pub fn tablet(seen: &Observed, alias: &TabletAlias) -> Result<Attached, Problem>
             alias.cell(),
             labels.uid,
             alias.uid(),
-            seen.settings.tablet_selector.iter().map(|(key, value)| format!(" and {key}={value}")).collect::<String>(),
+            seen.settings.tablet_selector.iter().fold(String::new(), |text, (key, value)| text
+                + " and "
+                + key
+                + "="
+                + value),
         );
         return Err(("TabletNotFound", text));
     };

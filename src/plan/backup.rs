@@ -11,10 +11,12 @@ use crate::api::{
     DeletionPolicy, EngineJob, FailureStatus, JobPurpose, Phase, Tried, VitessBackup, VitessBackupSpec,
     VitessBackupStatus,
 };
-use crate::backup::failure::Reason;
 use crate::backup::report::{Outcome, Verdict};
 use crate::resources::names::{self, Lock};
 use crate::resources::tablet::Tablet;
+
+/// The engine's answer when a primary may not be backed up.
+const PRIMARY: &str = "TabletIsPrimary";
 
 /// The plan for this backup. `now` is the only clock.
 pub fn next(backup: &VitessBackup, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {
@@ -61,6 +63,9 @@ impl Next<'_> {
         if let Some(shard) = &self.spec.shard {
             self.draft.status.shard = Some(shard.to_string());
         }
+        if let Some(alias) = &self.spec.tablet {
+            self.draft.status.tablet_alias = Some(alias.to_string());
+        }
         run::sweep(&mut self.draft);
         if let Err(problem) = accept::storage(self.draft.seen, &self.spec.storage.name) {
             return run::wait_for(&mut self.draft, ACCEPTED, problem);
@@ -101,6 +106,7 @@ impl Next<'_> {
         let seen = self.draft.seen;
         if let Some(alias) = &self.spec.tablet {
             let attached = accept::tablet(seen, alias).map_err(Stop::Wait)?;
+            ready(&attached.tablet).map_err(Stop::Wait)?;
             accept::running(&attached).map_err(Stop::Wait)?;
             return Ok(attached);
         }
@@ -129,9 +135,9 @@ impl Next<'_> {
                 Err(problem) => problems.push(problem),
             }
         }
-        if let Some((reason, first)) = problems.first() {
-            let more = problems.iter().skip(1).map(|(_, message)| format!("; {message}")).collect::<String>();
-            return Err(Stop::Wait((reason, format!("no tablet of {shard} can be backed up now: {first}{more}"))));
+        if let Some((reason, _)) = problems.first() {
+            let all: Vec<&str> = problems.iter().map(|(_, message)| message.as_str()).collect();
+            return Err(Stop::Wait((reason, format!("no tablet of {shard} can be backed up now: {}", all.join("; ")))));
         }
         // All were tried. A primary is what is left when the spec allows it, once.
         let again = candidates.iter().any(|tablet| tried(&tablet.alias.to_string()) > 1);
@@ -216,11 +222,10 @@ impl Next<'_> {
             return run::succeed(&mut self.draft, &format!("backup {name} is complete"));
         }
         let failure = report::failure(outcome, log_tail);
-        let reason = outcome.failure.as_ref().map(|failure| failure.reason);
         let recover = recovery::is_needed(outcome);
         // Answers given before anything is touched: another tablet of the shard may do.
         let next_one =
-            matches!(reason, Some(Reason::TabletIsPrimary | Reason::SocketUnreachable | Reason::TabletDirInvalid));
+            matches!(failure.reason.as_str(), PRIMARY | "SocketUnreachable" | "TabletDirInvalid" | "TabletBusy");
         if self.spec.shard.is_some() && next_one && !recover {
             let alias = self.draft.status.tablet_alias.clone().unwrap_or_default();
             self.draft.event("TryingNextTablet", format!("{alias}: {}: {}", failure.reason, failure.message));
@@ -250,8 +255,6 @@ impl Next<'_> {
     }
 }
 
-const PRIMARY: &str = "TabletIsPrimary";
-
 /// Why no tablet was chosen.
 enum Stop {
     /// It may still come.
@@ -259,11 +262,19 @@ enum Stop {
     Fail(FailureStatus),
 }
 
+/// A tablet that has only just begun has no mysqld to back up yet; it will be ready by itself.
+fn ready(tablet: &Tablet) -> Result<(), accept::Problem> {
+    if tablet.ready {
+        return Ok(());
+    }
+    let text =
+        format!("pod {} of tablet {} is not ready: the backup starts when it is", tablet.pod_name(), tablet.alias);
+    Err(("TabletNotReady", text))
+}
+
 /// A tablet that `BackupShard` may take now: ready, attachable, and nobody else's at the moment.
 fn usable(seen: &Observed, tablet: &Tablet, uid: &str) -> Result<Attached, accept::Problem> {
-    if !tablet.ready {
-        return Err(("TabletNotReady", format!("pod {} of tablet {} is not ready", tablet.pod_name(), tablet.alias)));
-    }
+    ready(tablet)?;
     if let Some(problem) = accept::busy(seen, &Lock::tablet(&tablet.alias), uid) {
         return Err(problem);
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::observed::{EngineSeen, Holder};
 use super::super::world::{UID, World, failed, object, outcome, succeeded, tablet_pod};
 use super::*;
+use crate::backup::failure::Reason;
 use crate::backup::report::{Operation, ReplicationOutcome};
 use crate::progress::Step;
 
@@ -86,6 +87,8 @@ fn what_is_missing_is_a_condition_that_heals_by_itself() {
     world.settle();
     world.assert_condition(ACCEPTED, "False", "StorageNotFound");
     assert_eq!(phase(&world), Phase::Pending);
+    let run = world.object.status.clone().unwrap().run;
+    assert_eq!(run.progress.unwrap().summary.as_deref(), Some("StorageNotFound"), "it shows in kubectl get");
     world.seen.storage = storage;
     let claim = world.seen.claims.remove("vitess-backups").unwrap();
     world.settle();
@@ -100,6 +103,7 @@ fn what_is_missing_is_a_condition_that_heals_by_itself() {
     world.settle();
     world.assert_condition(ACCEPTED, "True", "Accepted");
     assert_eq!(world.made.len(), 1);
+    assert_eq!(world.object.status.clone().unwrap().run.progress, None);
     assert_eq!(world.told(), ["StorageNotFound", "VolumeNotFound", "TabletNotFound", "EngineLaunched"]);
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 
 use super::observed::Observed;
 use super::{Action, Event, Requeue};
-use crate::api::{EngineJob, FailureStatus, JobPurpose, Phase, RunStatus};
+use crate::api::{EngineJob, FailureStatus, JobPurpose, Phase, ProgressStatus, RunStatus};
 use crate::resources::job::Owner;
 use crate::resources::names;
 
@@ -87,6 +87,12 @@ impl<'a> Draft<'a> {
         set_condition(&mut self.status.conditions, time, generation, kind, status, reason, message.into());
     }
 
+    /// Shows in the Progress column what a run waits for that has no engine yet.
+    pub fn waits_for(&mut self, reason: &str) {
+        let summary = Some(reason.to_owned());
+        self.status.progress = Some(ProgressStatus { summary, ..ProgressStatus::default() });
+    }
+
     pub fn has_condition(&self, kind: &str, status: &str) -> bool {
         self.find_condition(kind).is_some_and(|condition| condition.status == status)
     }
@@ -125,6 +131,10 @@ impl<'a> Draft<'a> {
     pub fn intend(&mut self, purpose: JobPurpose, number: i32) {
         let name = names::job_name(&self.owner.name, &self.owner.uid, purpose, number);
         self.status.job = Some(EngineJob { name, purpose, number, uid: None, launch_time: Some(self.time()) });
+        // What was waited for is there; what an engine copied before it was lost stays to be seen.
+        if matches!(purpose, JobPurpose::Backup | JobPurpose::Restore) {
+            self.status.progress = None;
+        }
     }
 
     /// Ends the run badly as far as its status goes; what is to be put back comes first (see `run`).

@@ -144,7 +144,7 @@ fn engine(job: &Job, pod: Option<&Pod>, log: &str, now: Timestamp) -> EngineSeen
     };
     let Some(pod) = pod else {
         return match finished(job) {
-            Some(how) => ended(last_outcome(log), format!("the engine's pod is gone ({how})")),
+            Some(how) => ended(last_outcome(log), format!("its pod is gone ({how})")),
             None => EngineSeen::Starting {
                 reason: "NoPodYet".into(),
                 message: "the Job has no pod yet: its events say why (kubectl describe job)".into(),
@@ -158,17 +158,17 @@ fn engine(job: &Job, pod: Option<&Pod>, log: &str, now: Timestamp) -> EngineSeen
         let message = terminated.message.as_deref().unwrap_or_default();
         let reason = terminated.reason.as_deref().unwrap_or("Error");
         let signal = terminated.signal.map(|signal| format!(", signal {signal}")).unwrap_or_default();
-        let how = format!("the engine ended with exit code {} ({reason}{signal})", terminated.exit_code);
+        let how = format!("exit code {} ({reason}{signal})", terminated.exit_code);
         return ended(outcome(message, log), how);
     }
     if matches!(phase, "Succeeded" | "Failed") {
         let status = pod.status.as_ref();
         let reason = status.and_then(|status| status.reason.clone()).unwrap_or_else(|| phase.to_owned());
         let message = status.and_then(|status| status.message.clone()).unwrap_or_default();
-        return ended(last_outcome(log), format!("the engine's pod ended: {reason} {message}").trim_end().to_owned());
+        return ended(last_outcome(log), format!("its pod: {reason} {message}").trim_end().to_owned());
     }
     if !is_live(pod, now) {
-        return ended(last_outcome(log), "the engine's pod does not stop: its node seems to be gone".to_owned());
+        return ended(last_outcome(log), "its pod does not stop and its node seems to be gone".to_owned());
     }
     if state.is_some_and(|state| state.running.is_some()) {
         return EngineSeen::Running { told: told(log) };
@@ -251,7 +251,7 @@ fn told(log: &str) -> Told {
         match line {
             Line::Step { step, .. } => told = Told { step: Some(step), progress: told.progress },
             Line::Progress(progress) => told = Told { step: Some(progress.step), progress: Some(progress) },
-            Line::Note { .. } | Line::Backup(_) | Line::Outcome(_) => {}
+            _ => {}
         }
     }
     told
@@ -267,7 +267,7 @@ fn plain_lines(log: &str) -> Vec<String> {
         match serde_json::from_str::<Line>(line) {
             Ok(Line::Note { time, text }) => Some(format!("{time:.0} {text}")),
             Ok(Line::Step { time, step }) => Some(format!("{time:.0} {step:?}")),
-            Ok(Line::Progress(_) | Line::Backup(_) | Line::Outcome(_)) => None,
+            Ok(_) => None,
             Err(_) => Some(line.to_owned()),
         }
     });

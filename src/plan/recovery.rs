@@ -61,6 +61,10 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>) -> Requeue {
                 return run::fail(draft);
             }
             let failure = report::failure(&outcome, &log_tail);
+            if failure.reason == format!("{:?}", Reason::InterruptedRun) {
+                // The tablet's data is not whole: no further try mends that, another restore does.
+                return not_recovered(draft, &failure.reason, format!("{}; {}", failure.message, failure.remedy));
+            }
             again(draft, &job, &failure.reason, &format!("{}; {}", failure.message, failure.remedy))
         }
         Stage::NeverStarted(failure) | Stage::Lost(failure) => again(draft, &job, &failure.reason, &failure.message),
@@ -96,7 +100,10 @@ fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) ->
 }
 
 fn give_up(draft: &mut Draft<'_>, reason: &str, message: &str) -> Requeue {
-    let message = format!("{message}: check the tablet by hand (is mysqld up, does it replicate?)");
+    not_recovered(draft, reason, format!("{message}: check the tablet by hand (is mysqld up, does it replicate?)"))
+}
+
+fn not_recovered(draft: &mut Draft<'_>, reason: &str, message: String) -> Requeue {
     draft.condition(TABLET_RECOVERED, "False", reason, message.clone());
     draft.warning("TabletNotRecovered", message);
     run::fail(draft)
@@ -108,6 +115,6 @@ fn is_over(draft: &Draft<'_>) -> bool {
 }
 
 fn recovered(outcome: &Outcome) -> String {
-    let rest = outcome.warnings.iter().map(|warning| format!("; {warning}")).collect::<String>();
+    let rest = outcome.warnings.iter().fold(String::new(), |text, warning| text + "; " + warning);
     format!("an engine found the tablet as it should be, or put it back{rest}")
 }

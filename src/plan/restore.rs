@@ -30,6 +30,7 @@ pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<Vi
     Plan { actions: finished.actions, status, requeue: finished.requeue, events: finished.events }
 }
 
+#[allow(clippy::struct_field_names)] // nextLookupTime is the API's word
 struct Next<'a> {
     spec: &'a VitessRestoreSpec,
     draft: Draft<'a>,

@@ -169,8 +169,6 @@ fn a_restore_cut_short_ends_in_engine_lost_after_a_recovery() {
     world.engine_dies();
     assert_eq!(world.args()[0], "recover");
     world.engine_ends(failed(Operation::Recover, Reason::InterruptedRun));
-    world.engine_ends(failed(Operation::Recover, Reason::InterruptedRun));
-    world.engine_ends(failed(Operation::Recover, Reason::InterruptedRun));
     assert_eq!((phase(&world), status(&world).run.failure.unwrap().reason.as_str()), (Phase::Failed, "EngineLost"));
     world.assert_condition("TabletRecovered", "False", "InterruptedRun");
 }

@@ -35,7 +35,7 @@ pub enum Stage {
 pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
     let Some(seen) = draft.seen.jobs.get(&job.name) else {
         if job.uid.is_some() {
-            let how = format!("Job {} is gone and nobody saw its end", job.name);
+            let how = format!("Job {} is gone, and nobody saw its end", job.name);
             return Stage::Lost(lost(&how, Vec::new()));
         }
         let wait = job.launch_time.as_ref().map_or(0, |time| seconds_since(draft.now, time.0));
@@ -65,7 +65,8 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
                 draft.event("EngineStarted", format!("the engine of Job {} runs", job.name));
             }
             draft.condition(ENGINE_RUNNING, "True", "Running", format!("the engine of Job {} runs", job.name));
-            draft.status.progress = report::progress(&told, draft.status.progress.take());
+            let before = draft.status.progress.take();
+            draft.status.progress = report::progress(&told, before.clone()).or(before);
             Stage::Wait(Requeue::After(WATCH_ENGINE))
         }
         EngineSeen::Ended { outcome: Some(outcome), how: _, log_tail } => {
@@ -101,7 +102,7 @@ fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str)
 fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
     FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
-        message: format!("the engine ended without an outcome: {how}"),
+        message: format!("the engine ended without a word of how: {how}"),
         remedy: "see the condition TabletRecovered for the state of the tablet; then create the object again"
             .to_owned(),
         log_tail,
@@ -116,6 +117,7 @@ pub fn wait_for(draft: &mut Draft<'_>, condition: &str, problem: (&'static str, 
         draft.warning(reason, message.clone());
     }
     draft.condition(condition, "False", reason, message);
+    draft.waits_for(reason);
     Requeue::After(PATIENTLY)
 }
 
@@ -136,6 +138,9 @@ pub fn fail(draft: &mut Draft<'_>) -> Requeue {
     draft.enter(if cancelled { Phase::Cancelled } else { Phase::Failed });
     draft.status.finished_time = Some(draft.time());
     draft.status.job = None;
+    if let Some(progress) = &mut draft.status.progress {
+        progress.summary = None;
+    }
     draft.condition(COMPLETE, "False", &reason, format!("{message}; {remedy}"));
     draft.warning(if cancelled { "Cancelled" } else { "Failed" }, format!("{reason}: {message}; {remedy}"));
     Requeue::After(AT_ONCE)
@@ -151,6 +156,7 @@ pub fn lock(draft: &mut Draft<'_>, wanted: &[Lock]) -> Option<Requeue> {
             draft.event("Waiting", message.clone());
         }
         draft.condition(ENGINE_RUNNING, "False", "Busy", message);
+        draft.waits_for("Busy");
         return Some(Requeue::After(BUSY));
     }
     let stale = draft

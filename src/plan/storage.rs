@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn storage(spec: serde_json::Value) -> VitessBackupStorage {
+    fn storage(spec: &serde_json::Value) -> VitessBackupStorage {
         serde_json::from_value(json!({
             "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackupStorage",
             "metadata": {"name": "backups", "generation": 3}, "spec": spec,
@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn on_claim() -> VitessBackupStorage {
-        storage(json!({"file": {"persistentVolumeClaim": {"claimName": "vitess-backups"}}}))
+        storage(&json!({"file": {"persistentVolumeClaim": {"claimName": "vitess-backups"}}}))
     }
 
     fn with_claim(phase: &str) -> Seen {
@@ -126,7 +126,7 @@ mod tests {
         let reason =
             |object: &VitessBackupStorage, seen: &Seen| problem(object, &seen.claims).map(|(reason, _)| reason);
         assert_eq!(reason(&on_claim(), &with_claim("Lost")), Some("VolumeLost"));
-        assert_eq!(reason(&storage(json!({"s3": {}})), &Seen::default()), Some("StorageNotSupported"));
-        assert_eq!(reason(&storage(json!({"file": {"hostPath": {"path": "/a"}}})), &Seen::default()), None);
+        assert_eq!(reason(&storage(&json!({"s3": {}})), &Seen::default()), Some("StorageNotSupported"));
+        assert_eq!(reason(&storage(&json!({"file": {"hostPath": {"path": "/a"}}})), &Seen::default()), None);
     }
 }

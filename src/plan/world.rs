@@ -232,6 +232,7 @@ impl<K: Run> World<K> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // callers write the value in place
 pub fn object<K: serde::de::DeserializeOwned>(kind: &str, spec: Value) -> K {
     serde_json::from_value(json!({
         "apiVersion": "backup.vitess.io/v1alpha1", "kind": kind,

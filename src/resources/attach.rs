@@ -198,8 +198,8 @@ fn covers(mount: &str, path: &str) -> bool {
 
 fn volume_kind(volume: &Volume) -> String {
     let value = serde_json::to_value(volume).unwrap_or_default();
-    let keys = value.as_object().into_iter().flat_map(|fields| fields.keys());
-    keys.filter(|key| *key != "name").cloned().next().unwrap_or_else(|| "emptyDir".to_owned())
+    let mut keys = value.as_object().into_iter().flat_map(|fields| fields.keys());
+    keys.find(|key| *key != "name").cloned().unwrap_or_else(|| "emptyDir".to_owned())
 }
 
 #[cfg(test)]

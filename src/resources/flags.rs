@@ -16,13 +16,9 @@ impl Flags {
         let mut flags = BTreeMap::new();
         for (at, word) in words.iter().enumerate() {
             let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else { continue };
-            let (name, value) = match flag.split_once('=') {
-                Some((name, value)) => (name, value.to_owned()),
-                None => {
-                    let next = words.get(at + 1).filter(|next| !next.starts_with('-'));
-                    (flag, next.cloned().unwrap_or_default())
-                }
-            };
+            let next = || words.get(at + 1).filter(|next| !next.starts_with('-')).cloned().unwrap_or_default();
+            let with_next = || (flag, next());
+            let (name, value) = flag.split_once('=').map_or_else(with_next, |(name, value)| (name, value.to_owned()));
             flags.insert(name.replace('_', "-"), value);
         }
         Self(flags)

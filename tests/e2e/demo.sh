@@ -22,7 +22,7 @@ k() { kubectl -n "$NAMESPACE" "$@"; }
 watch_until() {
   local kind=$1 name=$2 phase watcher
   printf '$ kubectl -n %s get %s -w\n' "$NAMESPACE" "$kind"
-  k get "$kind" "$name" -w &
+  kubectl -n "$NAMESPACE" get "$kind" "$name" -w &
   watcher=$!
   while :; do
     phase=$(k get "$kind" "$name" -o 'jsonpath={.status.phase}')

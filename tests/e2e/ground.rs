@@ -54,14 +54,16 @@ impl Ground {
         Self { namespace: "vitess-demo".to_owned(), _turn: turn }
     }
 
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    fn command(program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(environment().iter().cloned()).stdin(Stdio::null());
         command
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        self.command(program, arguments).output().unwrap_or_else(|error| panic!("{program} cannot be started: {error}"))
+    fn run(program: &str, arguments: &[&str]) -> Output {
+        Self::command(program, arguments)
+            .output()
+            .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"))
     }
 
     /// What `kubectl <arguments>` prints, in the shard's namespace.
@@ -72,14 +74,13 @@ impl Ground {
     /// What it prints, or what it complains of.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         let whole: Vec<&str> = ["-n", &self.namespace].into_iter().chain(arguments.iter().copied()).collect();
-        let output = self.run("kubectl", &whole);
+        let output = Self::run("kubectl", &whole);
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     pub fn try_apply(&self, yaml: &str) -> Result<String, String> {
         use std::io::Write;
-        let mut child = self
-            .command("kubectl", &["-n", &self.namespace, "apply", "-f", "-"])
+        let mut child = Self::command("kubectl", &["-n", &self.namespace, "apply", "-f", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -119,7 +120,7 @@ impl Ground {
                 begun.elapsed() < limit,
                 "{kind}/{name}: still not {what} after {limit:?}; status {:#}\n{}",
                 object["status"],
-                self.operator_log()
+                Self::operator_log()
             );
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -135,14 +136,27 @@ impl Ground {
     /// Waits for a final phase, which has to be Succeeded.
     pub fn wait_succeeded(&self, kind: &str, name: &str) -> Value {
         let object = self.wait_finished(kind, name);
-        assert_eq!(object["status"]["phase"], "Succeeded", "{kind}/{name}: {:#}\n{}", object["status"], self.operator_log());
+        assert_eq!(
+            object["status"]["phase"],
+            "Succeeded",
+            "{kind}/{name}: {:#}\n{}",
+            object["status"],
+            Self::operator_log()
+        );
         object
     }
 
-    fn operator_log(&self) -> String {
-        let log = self.run(
+    fn operator_log() -> String {
+        let log = Self::run(
             "kubectl",
-            &["-n", "vitess-backup-operator", "logs", "-l", "app.kubernetes.io/name=vitess-backup-operator", "--tail=30"],
+            &[
+                "-n",
+                "vitess-backup-operator",
+                "logs",
+                "-l",
+                "app.kubernetes.io/name=vitess-backup-operator",
+                "--tail=30",
+            ],
         );
         format!("--- operator log\n{}", text(&log.stdout))
     }
@@ -152,10 +166,11 @@ impl Ground {
         self.try_lib(call).unwrap_or_else(|error| panic!("{call}: {error}"))
     }
 
+    #[allow(clippy::unused_self)] // whoever has the ground for itself may call
     pub fn try_lib(&self, call: &str) -> Result<String, String> {
         let ground = project().join("tests/e2e/ground");
         let script = format!(". '{0}/env.sh'; . '{0}/scenario.sh'; {call}", ground.display());
-        let output = self.run("bash", &["-euo", "pipefail", "-c", &script]);
+        let output = Self::run("bash", &["-euo", "pipefail", "-c", &script]);
         if output.status.success() {
             Ok(text(&output.stdout))
         } else {

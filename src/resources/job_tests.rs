@@ -1,0 +1,61 @@
+//! From YAML to the whole Job, and nothing left out of the comparison.
+
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::api::{EngineSecurityContext, GoDuration, VitessBackup, VitessBackupStorage};
+use crate::resources::attach::Attachment;
+use crate::resources::tablet::Tablet;
+use crate::resources::{command, pod, storage};
+
+fn read<K: DeserializeOwned>(yaml: &str) -> K {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings { image_pull_secrets: vec!["operator-registry".into(), "registry".into()], ..Settings::new("operator:1") }
+}
+
+fn owner() -> Owner {
+    Owner {
+        kind: "VitessBackup",
+        namespace: "vitess".into(),
+        name: "nightly.2026-11-22".into(),
+        uid: "11112222-3333-4444-5555-666677778888".into(),
+    }
+}
+
+#[test]
+fn the_job_of_a_twin_has_the_tablets_place_volumes_and_user_and_none_of_its_privileges() {
+    let settings = settings();
+    let tablet = Tablet::read(&read(include_str!("fixtures/tablet-pod.yaml")), &settings).unwrap();
+    let attachment = Attachment::of(&tablet, &settings).unwrap();
+    let spec = read::<VitessBackup>(include_str!("fixtures/backup.yaml")).spec;
+    let in_pod = storage::in_pod(&read::<VitessBackupStorage>(include_str!("fixtures/storage-nfs.yaml")).spec);
+    let started = "2026-11-22T10:00:00Z".parse().unwrap();
+    let args = command::backup(&spec, &tablet.alias, &tablet.shard, &attachment, &in_pod.args, true, started);
+    let template = spec.pod_template.clone().unwrap();
+    let pod = pod::twin(&tablet.pod, &attachment, &settings, &in_pod, args, &template);
+    let job = job(&owner(), JobPurpose::Backup, 1, spec.deadline.0, pod, &template, &settings);
+    insta::assert_snapshot!(serde_saphyr::to_string(&serde_json::to_value(job).unwrap()).unwrap());
+}
+
+#[test]
+fn the_job_of_a_plain_pod_has_the_operators_image_and_the_templates_user() {
+    let stored: VitessBackupStorage = read(
+        "
+apiVersion: backup.vitess.io/v1alpha1
+kind: VitessBackupStorage
+metadata: {name: backups}
+spec: {file: {hostPath: {path: /mnt/backups}}}
+",
+    );
+    let in_pod = storage::in_pod(&stored.spec);
+    let identity = EngineSecurityContext { run_as_user: Some(1000), fs_group: Some(2000), ..Default::default() };
+    let template = PodTemplate { security_context: Some(identity), ..PodTemplate::default() };
+    let deadline = GoDuration(Duration::from_secs(1800));
+    let args = command::remove("commerce/-80", "2021-04-29.133050.zone1-0000000101", &in_pod.args, deadline);
+    let pod = pod::plain(&settings(), &in_pod, Some("data-103"), args, &template);
+    let job = job(&owner(), JobPurpose::Remove, 2, deadline.0, pod, &template, &settings());
+    insta::assert_snapshot!(serde_saphyr::to_string(&serde_json::to_value(job).unwrap()).unwrap());
+}
