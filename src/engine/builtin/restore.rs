@@ -295,7 +295,8 @@ impl Attempt<'_> {
         journal(JournalStep::StoppingMysqld)?;
         recover::write_marker(&self.tablet.directory)?;
         let down_since = Instant::now();
-        if let Err(error) = self.interrupt.race(self.stop(&server)).await {
+        // Not to be cut short: a mysqld that was told to stop stops, whether anyone waits for it or not.
+        if let Err(error) = self.stop(&server).await.and_then(|()| self.interrupt.check()) {
             return Err(self.undo(&server, before.as_ref(), error).await);
         }
         let clearing = match Clearing::of(&server.layout) {
@@ -352,7 +353,7 @@ impl Attempt<'_> {
         let undone = async {
             if let Some(before) = before.filter(|before| before.mysqld_running && !self.marker_before) {
                 self.monitor.step(Step::StartingMysqld);
-                replication::start_stubbornly(server, self.monitor).await?;
+                replication::start_stubbornly(server, true, self.monitor).await?;
                 self.monitor.step(Step::RestartingReplication);
                 replication::put_back(server, before, self.monitor).await?;
             }
