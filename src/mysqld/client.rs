@@ -45,6 +45,11 @@ impl Row {
         found.and_then(|(_, value)| value.as_deref())
     }
 
+    #[cfg(test)]
+    pub(super) fn of(values: &[(&str, &str)]) -> Self {
+        Self { values: values.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect() }
+    }
+
     /// The value of the column at that place, from 0.
     pub fn at(&self, place: usize) -> Option<&str> {
         self.values.get(place).and_then(|(_, value)| value.as_deref())

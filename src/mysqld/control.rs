@@ -29,7 +29,9 @@ pub trait MysqldControl: Send + Sync {
     /// When mysqld cannot be started or does not answer in time. Then it may still be coming up: `shutdown` takes it down.
     async fn start(&self, extra_args: &[&str]) -> Result<(), MysqldError>;
 
-    /// Stops mysqld cleanly and returns when it is gone: no process, no socket, no pid file, no lock on its data files.
+    /// Stops mysqld cleanly and returns when it is gone: no socket, no pid file, no lock on its data files, and no process of
+    /// ours. (In another container the process itself may take some milliseconds more to end; InnoDB, binary log and pid
+    /// file are closed by then.)
     ///
     /// Does nothing when none is running, except to remove the socket and pid file that a killed one left. Never kills:
     /// what cannot be stopped within `timeout` is an error, and may still be on its way down.

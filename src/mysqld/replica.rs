@@ -157,3 +157,65 @@ pub(super) fn semi_sync(rows: &[Row]) -> Option<(SemiSync, SemiSyncWords)> {
         (source.is_some() || replica.is_some()).then_some((found, words))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5";
+
+    /// What MySQL 5.7 answers; newer ones are asked for real in `tests/sql.rs`.
+    #[test]
+    fn the_older_column_names_are_understood() {
+        let other_channel = Row::of(&[("Channel_Name", "clone"), ("Master_Host", "elsewhere")]);
+        let row = Row::of(&[
+            ("Slave_IO_State", "Waiting for master to send event"),
+            ("Master_Host", "primary.example"),
+            ("Master_User", "vt_repl"),
+            ("Master_Port", "17100"),
+            ("Connect_Retry", "10"),
+            ("Slave_IO_Running", "Yes"),
+            ("Slave_SQL_Running", "Yes"),
+            ("Master_SSL_Allowed", "Yes"),
+            ("Master_SSL_CA_File", "/ca.pem"),
+            ("Master_SSL_Verify_Server_Cert", "No"),
+            ("Seconds_Behind_Master", "7"),
+            ("Last_IO_Error", ""),
+            ("Last_SQL_Error", "oh"),
+            ("Retrieved_Gtid_Set", ""),
+            ("Executed_Gtid_Set", SET),
+            ("Auto_Position", "1"),
+            ("Channel_Name", ""),
+        ]);
+        let expected = ReplicaStatus {
+            source: ReplicationSource {
+                host: "primary.example".into(),
+                port: 17100,
+                user: "vt_repl".into(),
+                password: String::new(),
+                connect_retry: 10,
+                tls: SourceTls { enabled: true, ca: "/ca.pem".into(), ..SourceTls::default() },
+            },
+            auto_position: true,
+            io_state: IoState::Running,
+            sql_running: true,
+            seconds_behind: Some(7),
+            retrieved_gtid_set: GtidSet::new(),
+            executed_gtid_set: SET.parse().unwrap(),
+            last_io_error: String::new(),
+            last_sql_error: "oh".into(),
+        };
+        assert_eq!(status(&[other_channel, row]).unwrap(), Some(expected));
+        assert_eq!(status(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn semi_sync_is_read_in_the_words_of_the_plugins_that_are_loaded() {
+        let row = |name: &str, value: &str| Row::of(&[("Variable_name", name), ("Value", value)]);
+        let old = [row("rpl_semi_sync_master_enabled", "OFF"), row("rpl_semi_sync_slave_enabled", "ON")];
+        assert_eq!(semi_sync(&old), Some((SemiSync { source: false, replica: true }, SemiSyncWords::MasterSlave)));
+        let new = [row("rpl_semi_sync_source_enabled", "ON")];
+        assert_eq!(semi_sync(&new), Some((SemiSync { source: true, replica: false }, SemiSyncWords::SourceReplica)));
+        assert_eq!(semi_sync(&[]), None);
+    }
+}
