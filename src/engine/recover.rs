@@ -144,7 +144,7 @@ async fn put_tablet_back(
     let Some(before) = entry.before.as_ref().filter(|before| before.mysqld_running) else { return Ok(None) };
     let server = tablet.server().await?;
     monitor.step(Step::StartingMysqld);
-    replication::start_stubbornly(&server, monitor).await?;
+    replication::start_stubbornly(&server, entry.step == JournalStep::StoppingMysqld, monitor).await?;
     monitor.step(Step::RestartingReplication);
     let outcome = replication::put_back(&server, before, monitor).await?;
     if let Some(type_before) = &entry.tablet_type {

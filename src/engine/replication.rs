@@ -18,6 +18,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// How often starting mysqld is tried when a tablet is put back, and the pause in between.
 const START_TRIES: u32 = 3;
 const START_PAUSE: Duration = Duration::from_secs(5);
+/// A mysqld that is to be seen through its stop gets at least this long, however short the limit for the backup was.
+const LEAST_STOP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a run must be able to put back. mysqld is running.
 pub async fn observe(mysql: &Mysql) -> Result<TabletState, MysqldError> {
@@ -57,8 +59,14 @@ pub fn is_primary(state: &TabletState) -> bool {
     !state.read_only && !follows
 }
 
-/// Starts mysqld, as it stood or not, trying more than once: it must not stay down for a passing trouble.
-pub async fn start_stubbornly(server: &Server, monitor: &dyn Monitor) -> Result<(), MysqldError> {
+/// Starts mysqld, trying more than once: it must not stay down for a passing trouble.
+///
+/// `told_to_stop`: it may have been told to stop without anyone having seen it stopped. Such a mysqld still answers for a
+/// moment and would then be gone; so it is first seen through its stop.
+pub async fn start_stubbornly(server: &Server, told_to_stop: bool, monitor: &dyn Monitor) -> Result<(), MysqldError> {
+    if told_to_stop && let Err(error) = server.stop_within(server.shutdown_timeout.max(LEAST_STOP_TIMEOUT)).await {
+        monitor.note(&format!("mysqld was told to stop and has not yet: {error}"));
+    }
     let mut tries = 1;
     loop {
         match server.control.start(&[]).await {

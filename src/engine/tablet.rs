@@ -94,7 +94,12 @@ impl Server {
     /// # Errors
     /// When it does not stop in time; it may still be on its way down.
     pub async fn stop(&self) -> Result<(), MysqldError> {
+        self.stop_within(self.shutdown_timeout).await
+    }
+
+    /// As [`Self::stop`], with a time limit of one's own.
+    pub async fn stop_within(&self, limit: Duration) -> Result<(), MysqldError> {
         self.mysql.close().await;
-        self.control.shutdown(self.shutdown_timeout).await
+        self.control.shutdown(limit).await
     }
 }

@@ -70,14 +70,16 @@ impl Shard {
 pub struct Running {
     child: Child,
     journal: PathBuf,
+    log: tempfile::NamedTempFile,
 }
 
 impl Running {
     pub fn start(arguments: &str, tablet: &Tablet) -> Self {
         let journal = tablet.tablet_dir().join("vitess-backup.journal");
         let mut command = command(arguments);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: command.spawn().unwrap(), journal }
+        let log = tempfile::NamedTempFile::new().unwrap();
+        command.stdout(Stdio::null()).stderr(log.reopen().unwrap());
+        Self { child: command.spawn().unwrap(), journal, log }
     }
 
     /// Waits until the journal says that the step has come; false when the run ended before that was seen.
@@ -102,9 +104,11 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM; gives the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    /// SIGTERM; it must end with this exit code.
+    pub fn terminate(mut self, code: i32, context: &str) {
         crate::support::container::signal(self.child.id(), "TERM");
-        self.child.wait().unwrap().code()
+        let status = self.child.wait().unwrap();
+        let log = std::fs::read_to_string(self.log.path()).unwrap();
+        assert_eq!(status.code(), Some(code), "{context}:\n{log}");
     }
 }

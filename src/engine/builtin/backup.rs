@@ -118,7 +118,19 @@ pub async fn backup(
             return Err(error.into());
         }
     };
-    let run = Run { server, checked, options, handle, shard, journal, entry, interrupt, monitor, went_down: None };
+    let run = Run {
+        server,
+        checked,
+        options,
+        handle,
+        shard,
+        journal,
+        entry,
+        interrupt,
+        monitor,
+        going_down: None,
+        is_down: false,
+    };
     run.end(tablet).await
 }
 
@@ -133,8 +145,10 @@ struct Run<'a> {
     entry: Entry,
     interrupt: &'a Interrupt,
     monitor: &'a dyn Monitor,
-    /// When mysqld began to go down.
-    went_down: Option<Instant>,
+    /// When mysqld was told to stop.
+    going_down: Option<Instant>,
+    /// It was seen to have stopped.
+    is_down: bool,
 }
 
 /// What was copied while mysqld was down.
@@ -156,8 +170,7 @@ struct PutBack {
 
 impl Run<'_> {
     async fn end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
-        let interrupt = self.interrupt;
-        let copied = AssertUnwindSafe(interrupt.race(self.copy())).catch_unwind().await;
+        let copied = AssertUnwindSafe(self.copy()).catch_unwind().await;
         let copied = copied.unwrap_or(Err(EngineError::Panicked));
         // First the tablet, whatever happened.
         let put_back = self.put_back(copied.as_ref().ok().map(|copied| &copied.noted)).await;
@@ -180,10 +193,14 @@ impl Run<'_> {
         self.journal.write(&self.entry)
     }
 
+    /// Interruptible, except where a request is under way that mysqld carries out whether we wait for it or not: what
+    /// becomes of it must be known before the tablet can be put back.
     async fn copy(&mut self) -> Result<Copied, EngineError> {
+        let interrupt = self.interrupt;
         if let Some(TypeBefore { vtctld, .. }) = &self.checked.type_before {
-            vtctld.change_type(TabletType::Backup).await?;
+            interrupt.race(vtctld.change_type(TabletType::Backup)).await?;
         }
+        interrupt.check()?;
         let mysql = &self.server.mysql;
         self.monitor.step(Step::StoppingReplication);
         let noted = position::hold_still(mysql, &self.checked.before).await?;
@@ -191,20 +208,26 @@ impl Run<'_> {
         if self.options.upgrade_safe {
             mysql.set_innodb_fast_shutdown(0).await?;
         }
+        interrupt.check()?;
         self.monitor.step(Step::StoppingMysqld);
         self.at(JournalStep::StoppingMysqld)?;
-        self.went_down = Some(Instant::now());
+        self.going_down = Some(Instant::now());
         self.server.stop().await?;
-
-        self.monitor.step(Step::CopyingFiles);
+        self.is_down = true;
         self.at(JournalStep::CopyingFiles)?;
+        let (selection, stored) = interrupt.race(self.copy_files()).await?;
+        Ok(Copied { noted, purged, selection, stored })
+    }
+
+    async fn copy_files(&self) -> Result<(Selection, Vec<Stored>), EngineError> {
+        self.monitor.step(Step::CopyingFiles);
         let selection = self.select().await?;
         self.monitor.totals(selection.bytes(), selection.files.len() as u64);
         let blocks = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
         let parallel = Parallel { files: self.options.concurrency, blocks };
         let stored =
             copy::upload(&self.handle, &selection.files, &self.options.compression, parallel, self.monitor).await?;
-        Ok(Copied { noted, purged, selection, stored })
+        Ok((selection, stored))
     }
 
     async fn select(&self) -> Result<Selection, EngineError> {
@@ -222,8 +245,8 @@ impl Run<'_> {
     async fn put_back(&mut self, noted: Option<&GtidSet>) -> Result<PutBack, EngineError> {
         self.at(JournalStep::PuttingBack)?;
         self.monitor.step(Step::StartingMysqld);
-        replication::start_stubbornly(&self.server, self.monitor).await?;
-        let downtime = self.went_down.map_or(Duration::ZERO, |since| since.elapsed());
+        replication::start_stubbornly(&self.server, self.going_down.is_some() && !self.is_down, self.monitor).await?;
+        let downtime = self.going_down.map_or(Duration::ZERO, |since| since.elapsed());
         let position = match noted {
             Some(noted) => position::of_the_data(&self.server.mysql, noted, &self.checked).await,
             None => Ok(GtidSet::new()),

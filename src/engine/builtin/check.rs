@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::engine::builtin::backup::BackupOptions;
 use crate::engine::builtin::files::{self, Roots, Selection};
-use crate::engine::builtin::restore::MARKER;
+use crate::engine::builtin::restored::MARKER;
 use crate::engine::journal::{Replication, TabletState, TypeBefore};
 use crate::engine::replication;
 use crate::engine::tablet::{Server, Tablet};

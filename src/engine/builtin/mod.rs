@@ -12,6 +12,7 @@ mod files;
 mod position;
 mod rejoin;
 mod restore;
+mod restored;
 mod scene;
 mod space;
 mod store;
@@ -19,7 +20,8 @@ mod target;
 mod verify;
 
 pub use backup::{BackupDone, BackupOptions, backup};
-pub use restore::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions, restore};
+pub use restore::restore;
+pub use restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
 pub use verify::{VerifyDone, VerifyOptions, verify};
 
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.

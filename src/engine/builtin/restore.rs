@@ -8,89 +8,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backup::choose::{Facts, Wanted};
-use crate::backup::manifest::Manifest;
-use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
+use crate::backup::choose::Facts;
+use crate::backup::report::{Operation, ReplicationOutcome};
 use crate::codec::Decompression;
 use crate::engine::builtin::clearing::Clearing;
 use crate::engine::builtin::rejoin::{self, Sources};
+use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
 use crate::engine::builtin::scene::{self, Look, Scene};
 use crate::engine::builtin::target::{self, Target};
 use crate::engine::builtin::{fetch, space};
 use crate::engine::catalogue::{self, Chosen};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, Vtctld, recover, replication};
+use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication};
 use crate::mysqld::{ServerVersion, check_compatible};
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
 use crate::topo::KeyspaceShard;
-
-/// Vitess's file in the tablet's directory that says that its data is not whole.
-pub const MARKER: &str = "restore_in_progress";
-
-#[derive(Clone, Debug)]
-pub struct RestoreOptions {
-    pub wanted: Wanted,
-    pub existing_data: ExistingData,
-    /// Raw BackupMethods; empty: any.
-    pub allowed_engines: Vec<String>,
-    /// Files that are copied at a time.
-    pub concurrency: usize,
-    pub allow_primary: bool,
-    pub vtctld: Option<Vtctld>,
-    pub external_decompressor: Option<String>,
-    /// Run the command that the MANIFEST names.
-    pub external_decompressor_use_manifest: bool,
-    /// How long to wait for a mysqlctld that does not answer.
-    pub mysqlctld_timeout: Duration,
-}
-
-/// What to do when the tablet has data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExistingData {
-    Refuse,
-    Replace,
-}
-
-pub enum RestoreEnd {
-    Restored(Box<RestoreDone>),
-    /// There is no backup at all; nothing was touched.
-    NoBackup,
-}
-
-/// A restored tablet.
-#[derive(Clone, Debug)]
-pub struct RestoreDone {
-    pub name: String,
-    pub manifest: Manifest,
-    /// Bytes as stored, of the files.
-    pub stored_bytes: u64,
-    /// Bytes written.
-    pub data_bytes: u64,
-    pub files: u64,
-    pub downtime: Duration,
-    pub replication: ReplicationOutcome,
-    pub warnings: Vec<String>,
-}
-
-impl RestoreDone {
-    /// Writes it into the outcome.
-    pub fn fill(self, outcome: &mut Outcome) {
-        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
-        outcome.backup_name = Some(name);
-        outcome.engine = Some(manifest.engine().to_owned());
-        outcome.position = Some(manifest.position.clone());
-        outcome.purged_position = Some(manifest.purged_position.clone());
-        outcome.manifest = Some(manifest.summary());
-        outcome.size_bytes = Some(stored_bytes);
-        outcome.data_bytes = Some(data_bytes);
-        outcome.files = Some(files);
-        outcome.downtime_seconds = Some(downtime.as_secs_f64());
-        outcome.replication = Some(replication);
-        outcome.warnings.extend(warnings);
-    }
-}
 
 /// Restores a backup onto the tablet.
 ///
@@ -295,7 +229,8 @@ impl Attempt<'_> {
         journal(JournalStep::StoppingMysqld)?;
         recover::write_marker(&self.tablet.directory)?;
         let down_since = Instant::now();
-        if let Err(error) = self.interrupt.race(self.stop(&server)).await {
+        // Not to be cut short: a mysqld that was told to stop stops, whether anyone waits for it or not.
+        if let Err(error) = self.stop(&server).await.and_then(|()| self.interrupt.check()) {
             return Err(self.undo(&server, before.as_ref(), error).await);
         }
         let clearing = match Clearing::of(&server.layout) {
@@ -352,7 +287,7 @@ impl Attempt<'_> {
         let undone = async {
             if let Some(before) = before.filter(|before| before.mysqld_running && !self.marker_before) {
                 self.monitor.step(Step::StartingMysqld);
-                replication::start_stubbornly(server, self.monitor).await?;
+                replication::start_stubbornly(server, true, self.monitor).await?;
                 self.monitor.step(Step::RestartingReplication);
                 replication::put_back(server, before, self.monitor).await?;
             }
