@@ -3,7 +3,7 @@
 //! Needs a cluster (KUBECONFIG) in which definitions may be created; ignored otherwise, and run with `--ignored` by
 //! `make test` when the test ground is up. Objects are created as dry runs, in a namespace of the test's own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use std::path::Path;
 

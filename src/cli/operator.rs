@@ -49,8 +49,16 @@ pub struct Operator {
     /// What is logged: a tracing filter.
     #[arg(long, env = "LOG", default_value = "info", value_name = "FILTER")]
     log: String,
-    #[arg(long, env = "LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
-    log_format: logs::Format,
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
 }
 
 /// How a pod is known as a tablet.
@@ -83,7 +91,11 @@ struct Tablets {
 
 impl Operator {
     pub fn run(self) -> anyhow::Result<()> {
-        logs::start(&self.log, self.log_format)?;
+        let format = match self.log_format {
+            LogFormat::Json => logs::Format::Json,
+            LogFormat::Text => logs::Format::Text,
+        };
+        logs::start(&self.log, format)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let result = runtime.block_on(self.serve());
         // Watches that hang on a dead connection must not keep the process.

@@ -1,5 +1,7 @@
 //! A small world for plan tests: it carries plans out on values, so that a test tells a story in a few lines.
 
+#![allow(clippy::needless_pass_by_value)] // json!(…) at the call is what a test wants to read
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
