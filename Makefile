@@ -90,9 +90,9 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 .PHONY: test-e2e
 test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
 	$(call say,what a real API server makes of our definitions)
-	@. $(GROUND)/env.sh; $(CARGO) test --locked --test api_server -- --ignored
+	@. $(GROUND)/env.sh; $(CARGO) test --locked --test api_server
 	$(call say,end-to-end tests)
-	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --nocapture
+	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 1 --nocapture
 
 .PHONY: test-all
 test-all: test ## test, and what needs cargo-deny, Docker and the internet

@@ -1,7 +1,7 @@
 //! What a real API server makes of our CustomResourceDefinitions: which specs it refuses, and with which words.
 //!
-//! Needs a cluster (KUBECONFIG) in which definitions may be created; ignored otherwise, and run with `--ignored` by
-//! `make test` when the test ground is up. Objects are created as dry runs, in a namespace of the test's own.
+//! Needs a cluster (KUBECONFIG) in which definitions may be created, and fails without one; `make test-e2e` starts the test
+//! ground and runs it there. Objects are created as dry runs, in a namespace of the test's own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
@@ -23,7 +23,7 @@ struct Server {
 impl Server {
     async fn with_our_definitions() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::try_default().await.expect("a cluster, by KUBECONFIG");
+        let client = Client::try_default().await.expect("a cluster, by KUBECONFIG: run make test-e2e, which starts one");
         let definitions = Api::all(client.clone());
         for crd in api::custom_resource_definitions() {
             let apply = PatchParams::apply("api-server-test").force();
@@ -99,7 +99,6 @@ async fn assert_refused(server: &Server, kind: &str, base: &Value, cases: Vec<(V
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: see the head of this file"]
 async fn every_example_is_accepted() {
     let server = Server::with_our_definitions().await;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
@@ -111,7 +110,6 @@ async fn every_example_is_accepted() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: see the head of this file"]
 async fn a_wrong_storage_is_refused_with_what_to_do() {
     let server = Server::with_our_definitions().await;
     let base = json!({"file": {"persistentVolumeClaim": {"claimName": "backups"}, "root": "/a/b..c"}});
@@ -132,7 +130,6 @@ async fn a_wrong_storage_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: see the head of this file"]
 async fn a_wrong_backup_is_refused_with_what_to_do() {
     let server = Server::with_our_definitions().await;
     let base = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
@@ -181,7 +178,6 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: see the head of this file"]
 async fn a_wrong_restore_is_refused_with_what_to_do() {
     let server = Server::with_our_definitions().await;
     let base = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "target": {"tablet": "zone1-0000000102"}});
@@ -236,7 +232,6 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: see the head of this file"]
 async fn a_spec_cannot_be_changed_and_metadata_can() {
     let server = Server::with_our_definitions().await;
     let backup = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
