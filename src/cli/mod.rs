@@ -155,12 +155,10 @@ mod tests {
     fn every_flag_has_an_environment_variable() {
         for subcommand in command().get_subcommands() {
             for argument in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
-                let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
-                assert!(
-                    variable.as_deref().is_some_and(|name| name.starts_with("VITESS_BACKUP_")),
-                    "{} {argument}",
-                    subcommand.get_name()
-                );
+                let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                // The operator's are its chart's, and there is nothing else in its pod that they could be taken for.
+                let named = variable.starts_with("VITESS_BACKUP_") || subcommand.get_name() == "operator";
+                assert!(named && !variable.is_empty(), "{} --{:?}", subcommand.get_name(), argument.get_long());
             }
         }
     }
