@@ -35,11 +35,15 @@ enum Command {
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_from(std::env::args_os().map(kebab_case));
-    let result = match arguments.command {
-        Command::Operator(command) => command.run(),
-        Command::Crd(command) => command.run(),
-        Command::InstallBinary(command) => command.run(),
-    };
+    match arguments.command {
+        Command::Operator(command) => end(command.run()),
+        Command::Crd(command) => end(command.run()),
+        Command::InstallBinary(command) => end(command.run()),
+    }
+}
+
+/// The exit code of a command that is no engine run; its error goes to stderr.
+fn end(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
