@@ -23,7 +23,8 @@ struct Server {
 impl Server {
     async fn with_our_definitions() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::try_default().await.expect("a cluster, by KUBECONFIG: run make test-e2e, which starts one");
+        let client =
+            Client::try_default().await.expect("a cluster, by KUBECONFIG: run make test-e2e, which starts one");
         let definitions = Api::all(client.clone());
         for crd in api::custom_resource_definitions() {
             let apply = PatchParams::apply("api-server-test").force();

@@ -67,8 +67,8 @@ pub struct VitessRestoreSpec {
     /// Which backup. Default: the latest complete one.
     #[serde(default)]
     pub backup: BackupSelector,
-    /// When the shard has no backup: look again at this interval until there is one. 0s (the default): start empty, and
-    /// say so in status.startedEmpty. Incomplete backups only are a failure in both cases.
+    /// When the shard has no complete backup: look again at this interval until there is one. 0s (the default): with no
+    /// backup at all start empty, and say so in status.startedEmpty; with incomplete ones only, fail.
     #[serde(default)]
     #[schemars(schema_with = "schema::interval")]
     pub wait_for_backup_interval: GoDuration,

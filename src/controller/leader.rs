@@ -148,3 +148,57 @@ fn duration(lease: &Lease) -> Duration {
     let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
     seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_server::FakeServer;
+    use super::*;
+
+    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/demo/leases/vitess-backup-operator";
+
+    fn holder_of(server: &FakeServer) -> serde_json::Value {
+        server.get(LEASE).unwrap()["spec"]["holderIdentity"].clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_leads_and_the_other_takes_over_when_the_lead_is_given_back() {
+        let server = FakeServer::default();
+        let first = Leadership::new(server.client(), "demo", "first".into());
+        let second = Leadership::new(server.client(), "demo", "second".into());
+        first.acquire().await;
+        tokio::select! {
+            () = second.acquire() => panic!("two leaders"),
+            () = first.keep() => panic!("the lead was lost"),
+            () = sleep(Duration::from_secs(120)) => {}
+        }
+        assert_eq!(holder_of(&server), "first");
+        first.release().await;
+        timeout(Duration::from_secs(3), second.acquire()).await.unwrap();
+        assert_eq!(holder_of(&server), "second");
+        assert_eq!(server.get(LEASE).unwrap()["spec"]["leaseTransitions"], 1);
+        // A leader that finds somebody else in its place stops at once.
+        timeout(Duration::from_secs(3), first.keep()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_falls_silent_is_replaced_after_fifteen_seconds_and_not_before() {
+        let server = FakeServer::default();
+        Leadership::new(server.client(), "demo", "first".into()).acquire().await;
+        let second = Leadership::new(server.client(), "demo", "second".into());
+        let begun = Instant::now();
+        second.acquire().await;
+        let waited = begun.elapsed();
+        assert!(waited >= DURATION && waited < DURATION + Duration::from_secs(5), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_cannot_renew_stops_before_another_may_start() {
+        let server = FakeServer::default();
+        let first = Leadership::new(server.client(), "demo", "first".into());
+        first.acquire().await;
+        server.fail(&format!("GET {LEASE}"), 500, "InternalError", "etcd is away");
+        let begun = Instant::now();
+        first.keep().await;
+        assert!(begun.elapsed() < DURATION, "{:?}", begun.elapsed());
+    }
+}

@@ -12,6 +12,7 @@ use crate::api::{
     EngineJob, GoDuration, JobPurpose, Phase, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
     VitessRestoreStatus, VolumeTarget,
 };
+use crate::backup::failure::Reason;
 use crate::backup::report::{Outcome, Verdict};
 use crate::progress::Step;
 use crate::resources::names::Lock;
@@ -218,7 +219,15 @@ impl<'a> Next<'a> {
                 let name = self.draft.status.backup_name.clone().unwrap_or_default();
                 run::succeed(&mut self.draft, &format!("backup {name} is restored"))
             }
-            Verdict::NoBackup if self.waits() => self.wait_for_backup(job),
+            Verdict::NoBackup if self.waits() => {
+                let text = format!("{} has no backup in storage {} yet", self.spec.shard, self.spec.storage.name);
+                self.wait_for_backup(job, "NoBackupYet", &text)
+            }
+            // One may be under way; Vitess goes on waiting too.
+            Verdict::Failed if self.waits() && none_is_complete(outcome) => {
+                let text = outcome.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
+                self.wait_for_backup(job, "NoCompleteBackupYet", &text)
+            }
             Verdict::StartedEmpty | Verdict::NoBackup => {
                 self.started_empty = Some(true);
                 self.draft.status.warnings.clone_from(&outcome.warnings);
@@ -236,17 +245,14 @@ impl<'a> Next<'a> {
         }
     }
 
-    fn wait_for_backup(&mut self, job: &EngineJob) -> Requeue {
+    fn wait_for_backup(&mut self, job: &EngineJob, reason: &str, text: &str) -> Requeue {
         let interval = self.spec.wait_for_backup_interval.0;
         let next = whole_seconds(self.draft.now + interval);
-        let message = format!(
-            "{} has no backup in storage {} yet: it is looked at again at {next}",
-            self.spec.shard, self.spec.storage.name
-        );
+        let message = format!("{text}: storage is looked at again at {next}");
         if self.lookups.is_none() {
             self.draft.event("WaitingForBackup", message.clone());
         }
-        self.draft.condition(ENGINE_RUNNING, "False", "NoBackupYet", message);
+        self.draft.condition(ENGINE_RUNNING, "False", reason, message);
         self.draft.enter(Phase::WaitingForBackup);
         self.draft.status.job = None;
         self.draft.status.progress = None;
@@ -267,6 +273,10 @@ impl<'a> Next<'a> {
         }
         run::fail(&mut self.draft)
     }
+}
+
+fn none_is_complete(outcome: &Outcome) -> bool {
+    outcome.failure.as_ref().is_some_and(|failure| failure.reason == Reason::NoCompleteBackup)
 }
 
 #[cfg(test)]

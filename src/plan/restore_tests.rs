@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::super::world::{World, failed, object, outcome, succeeded};
 use super::*;
-use crate::backup::failure::Reason;
 use crate::backup::report::Operation;
 
 fn restore(changes: &serde_json::Value) -> World<VitessRestore> {
@@ -116,15 +115,26 @@ fn with_an_interval_it_looks_again_until_there_is_a_backup() {
 }
 
 #[test]
-fn only_incomplete_backups_are_a_failure_with_or_without_an_interval() {
-    let mut world = restore(&json!({"waitForBackupInterval": "10s"}));
+fn only_incomplete_backups_are_waited_out_with_an_interval_and_a_failure_without() {
+    let mut world = restore(&json!({}));
     world.settle();
     world.engine_ends(failed(Operation::Restore, Reason::NoCompleteBackup));
     assert_eq!(
         (phase(&world), status(&world).run.failure.unwrap().reason.as_str()),
         (Phase::Failed, "NoCompleteBackup")
     );
+    assert_eq!(status(&world).started_empty, None, "never empty where there is something");
     world.has_settled();
+
+    let mut world = restore(&json!({"waitForBackupInterval": "10s"}));
+    world.settle();
+    world.engine_ends(failed(Operation::Restore, Reason::NoCompleteBackup));
+    assert_eq!(phase(&world), Phase::WaitingForBackup);
+    world.assert_condition(ENGINE_RUNNING, "False", "NoCompleteBackupYet");
+    world.pass(Duration::from_secs(10));
+    world.settle();
+    world.engine_ends(succeeded(Operation::Restore));
+    assert_eq!((phase(&world), status(&world).run.failure), (Phase::Succeeded, None));
 }
 
 #[test]
