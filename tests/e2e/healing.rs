@@ -82,9 +82,7 @@ fn an_engine_pod_killed_in_the_middle_ends_in_engine_lost_with_the_tablet_put_ba
     let copying = |object: &Value| object["status"]["progress"]["step"] == "CopyingFiles";
     let running = ground.wait(BACKUPS, "killed", MINUTE * 2, "copying files", copying);
     let uid = running["metadata"]["uid"].as_str().expect("a uid");
-    let engine = format!("backup.vitess.io/run-uid={uid}");
-    let deleted = ground.kubectl(&["delete", "pod", "-l", &engine, "--grace-period=0", "--force", "--wait=false"]);
-    assert!(deleted.contains("killed-"), "the engine's pod was there to be killed: {deleted}");
+    ground.lib(&format!("kill_engine {uid}"));
 
     let lost = ground.wait_finished(BACKUPS, "killed");
     assert_eq!(lost["status"]["phase"], "Failed", "{:#}", lost["status"]);

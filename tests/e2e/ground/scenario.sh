@@ -25,6 +25,19 @@ destroy_data() {
 
 mysqld_is_gone() { ! tablet_sql "$1" 'select 1' 2>/dev/null; }
 
+# kill_engine RUN_UID: SIGKILL to the engine of that run, as when a node runs out of memory; it gets no time to tidy up.
+# In a cluster that was given there is no way into the node: the pod is deleted without grace, which is the next worst.
+kill_engine() {
+  local label="backup.vitess.io/run-uid=$1" id
+  if [ -n "$KUBECONFIG_GIVEN" ]; then
+    in_namespace delete pod -l "$label" --grace-period=0 --force --wait=false
+    return
+  fi
+  id=$(in_namespace get pod -l "$label" -o 'jsonpath={.items[0].status.containerStatuses[0].containerID}') || return 1
+  [ -n "$id" ] || { say "no engine of run $1 is running"; return 1; }
+  in_node ctr -n k8s.io task kill --signal SIGKILL "${id#containerd://}"
+}
+
 # vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage.
 vitess_backup() {
   local pod=by-hand-$RANDOM$RANDOM reference status=0
