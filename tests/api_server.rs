@@ -25,20 +25,14 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client =
             Client::try_default().await.expect("a cluster, by KUBECONFIG: run make test-e2e, which starts one");
+        // The chart has installed them: applied from here, Helm could no longer upgrade them.
         let definitions = Api::all(client.clone());
         for crd in api::custom_resource_definitions() {
-            let apply = PatchParams::apply("api-server-test").force();
-            definitions
-                .patch(&crd.name_any(), &apply, &Patch::Apply(&crd))
-                .await
-                .expect("a definition that is accepted");
-            kube::runtime::wait::await_condition(
-                definitions.clone(),
-                &crd.name_any(),
-                kube::runtime::conditions::is_crd_established(),
-            )
-            .await
-            .expect("a definition that is established");
+            let established = kube::runtime::conditions::is_crd_established();
+            let name = crd.name_any();
+            let wait = kube::runtime::wait::await_condition(definitions.clone(), &name, established);
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
+            waited.expect("the chart's definitions: run make test-e2e").expect("a definition that is established");
         }
         let namespace: Namespace =
             serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))

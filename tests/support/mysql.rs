@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -18,6 +19,17 @@ use super::ground::{Ground, ground};
 
 /// How long anything that a test waits for may take. Generous: CI machines have few cores and many tests.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A port below those that the kernel gives to outgoing connections: one of these could be taken by any of them between
+/// now and the start of mysqld, or while mysqld is down. Tests of one process never get the same, those of two begin apart.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+    (0..10_000)
+        .map(|_| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
 
 /// A tablet in a directory of its own, with a TCP port of its own on 127.0.0.1. Everything ends and goes away on drop.
 ///
@@ -65,7 +77,7 @@ impl Tablet {
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
         std::fs::write(extra_my_cnf(root.path()), EXTRA_MY_CNF).expect("extra.cnf");
         own(root.path());
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|any| any.local_addr()).expect("a free port").port();
+        let port = free_port();
         let layout = Layout::vitess_default_for_uid(&root.path().join(format!("vt_{uid:010}")), uid);
         Self { uid, port, container: None, layout: Layout { port, ..layout }, root }
     }

@@ -12,6 +12,6 @@ install_operator() {
   hash=$(sha256sum < "$1.inputs")
   say "installing the Helm chart" "5 s"
   "$GROUND/helm.sh" upgrade --install vitess-backup-operator "$PROJECT/charts/vitess-backup-operator" \
-    --namespace "$OPERATOR_NAMESPACE" --create-namespace --wait --timeout 180s \
+    --namespace "$OPERATOR_NAMESPACE" --create-namespace --wait --timeout 180s --force-conflicts \
     --set "image.repository=${reference%:*}" --set image.tag=dev --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
 }
