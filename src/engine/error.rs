@@ -200,12 +200,12 @@ impl EngineError {
                 "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile"
             }
             Self::DataPresent { .. } => {
-                "Choose another tablet, or have its data replaced (--existing-data replace): what it holds now is then lost"
+                "Choose another tablet, or have its data replaced (--existing-data replace; in a VitessRestore existingData: Replace): what it holds now is then lost"
             }
             Self::TabletBusy { .. } => "Wait until the other run has ended",
             Self::JournalUnreadable { .. } => "See that mysqld runs and replicates, then remove the file by hand",
             Self::RestoreInterrupted { .. } | Self::RestoreCutShort { .. } => {
-                "Run the restore again with --existing-data replace; until then the tablet cannot start"
+                "Run the restore again with --existing-data replace (in a VitessRestore existingData: Replace); until then the tablet cannot start"
             }
             Self::InterruptedRun { .. } => "Run `vitess-backup recover` for the tablet, then start over",
             Self::PositionMoved { .. } => {
