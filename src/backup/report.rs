@@ -164,6 +164,30 @@ pub enum ReplicationOutcome {
 }
 
 impl Outcome {
+    /// Of a run that has only begun: nothing known, nothing wrong.
+    pub fn begun(operation: Operation, time: jiff::Timestamp) -> Self {
+        Self {
+            operation,
+            verdict: Verdict::Succeeded,
+            start_time: time,
+            finished_time: time,
+            shard: None,
+            tablet_alias: None,
+            backup_name: None,
+            engine: None,
+            position: None,
+            purged_position: None,
+            size_bytes: None,
+            data_bytes: None,
+            files: None,
+            downtime_seconds: None,
+            replication: None,
+            manifest: None,
+            warnings: Vec::new(),
+            failure: None,
+        }
+    }
+
     /// The termination message: the whole outcome if it fits, else without the MANIFEST, else with the long texts cut.
     pub fn termination_message(&self) -> String {
         let text = |outcome: &Self| serde_json::to_string(outcome).unwrap_or_default();

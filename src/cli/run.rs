@@ -66,7 +66,7 @@ async fn to_outcome(command: &impl EngineCommand) -> Outcome {
     let watch = tokio::spawn(watch(interrupt.clone(), arguments.clone()));
     let ticker = tokio::spawn(tick(Arc::clone(&reporter)));
 
-    let mut outcome = blank(command.operation());
+    let mut outcome = Outcome::begun(command.operation(), jiff::Timestamp::now());
     let run = command.execute(&mut outcome, &interrupt, reporter.as_ref());
     // The engine puts the tablet back when a step of it panics; what arrives here is only for the report.
     let result = std::panic::AssertUnwindSafe(run).catch_unwind().await;
@@ -116,30 +116,6 @@ fn summary(outcome: &Outcome) -> String {
     let name = outcome.backup_name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
     let size = outcome.size_bytes.map_or_else(String::new, |size| format!(", {} stored", report::bytes(size)));
     format!("{what}{name}{size}, {seconds:.1} s")
-}
-
-fn blank(operation: Operation) -> Outcome {
-    let now = jiff::Timestamp::now();
-    Outcome {
-        operation,
-        verdict: Verdict::Succeeded,
-        start_time: now,
-        finished_time: now,
-        shard: None,
-        tablet_alias: None,
-        backup_name: None,
-        engine: None,
-        position: None,
-        purged_position: None,
-        size_bytes: None,
-        data_bytes: None,
-        files: None,
-        downtime_seconds: None,
-        replication: None,
-        manifest: None,
-        warnings: Vec::new(),
-        failure: None,
-    }
 }
 
 /// Turns SIGTERM, SIGINT and the deadline into an interruption of the run.

@@ -274,26 +274,7 @@ pub fn tablet_pod(uid: u32) -> Pod {
 
 pub fn outcome(operation: Operation, verdict: Verdict) -> Outcome {
     let time = "2026-11-22T10:00:09Z".parse().unwrap();
-    Outcome {
-        operation,
-        verdict,
-        start_time: time,
-        finished_time: time,
-        shard: None,
-        tablet_alias: None,
-        backup_name: None,
-        engine: None,
-        position: None,
-        purged_position: None,
-        size_bytes: None,
-        data_bytes: None,
-        files: None,
-        downtime_seconds: None,
-        replication: None,
-        manifest: None,
-        warnings: Vec::new(),
-        failure: None,
-    }
+    Outcome { verdict, ..Outcome::begun(operation, time) }
 }
 
 pub fn succeeded(operation: Operation) -> Outcome {
