@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # what is set here is read by the scripts that source this file
 # Functions for talking to the shard commerce/0 of the test ground. Source after env.sh. The namespace is
 # VITESS_NAMESPACE, default vitess-demo. A tablet is named by its uid: 100, 101, 102. Each function fails when what it
 # asks fails; nothing here waits without a limit.

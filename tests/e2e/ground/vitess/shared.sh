@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # what is set here is read by the scripts that source this file
 # What the scripts of this folder share: versions, names, and a place that every user can reach. Source after env.sh.
 
 VITESS=$GROUND/vitess
