@@ -95,7 +95,8 @@ test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first 
 	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 1 --nocapture
 
 .PHONY: test-all
-test-all: test ## test, and what needs cargo-deny, Docker and the internet
+test-all: export VBO_MATRIX = whole
+test-all: test ## test with every matrix whole, and what needs cargo-deny, Docker and the internet
 	@$(CARGO) deny check
 	docker build --file Containerfile --tag $(IMAGE) "$(IMAGE_CONTEXT)"
 
