@@ -152,7 +152,8 @@ async fn answers(socket: &Path) -> Result<bool, MysqldError> {
     match tokio::time::timeout(Duration::from_secs(2), UnixStream::connect(socket)).await {
         Err(_) | Ok(Ok(_)) => Ok(true),
         Ok(Err(error)) => match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
+            // Reset: it listened when we knocked, and died before it could accept.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::NotFound => Ok(false),
             io::ErrorKind::WouldBlock => Ok(true),
             _ => Err(MysqldError::Look { verb: "connect to", path: socket.to_path_buf(), source: error }),
         },
