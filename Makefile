@@ -7,6 +7,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
+# A test program brings the ground up by `make`, with what cargo told it of its own package. Build scripts (ring's) ask
+# for these variables and would have half of the release build made anew, back and forth.
+unexport $(filter CARGO_PKG_% CARGO_MANIFEST_%,$(.VARIABLES)) OUT_DIR
+
 # Settings that a caller may give
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
