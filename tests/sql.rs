@@ -122,9 +122,9 @@ async fn replication_is_set_up_read_stopped_and_forgotten() {
     mysql.start_replica().await.unwrap();
     replica.wait_replicating().await;
     replica.wait_caught_up(&primary).await;
-    let status = mysql.replica_status().await.unwrap().unwrap();
+    // On a busy machine the second in which the last event was applied takes a moment to be over.
+    let status = status_when(&mysql, |status| status.seconds_behind == Some(0)).await;
     assert!(status.running() && status.started());
-    assert_eq!(status.seconds_behind, Some(0));
     assert_eq!((status.last_io_error.as_str(), status.last_sql_error.as_str()), ("", ""));
     let executed = primary.mysql().gtid_executed().await.unwrap();
     assert_eq!((&status.executed_gtid_set, &status.retrieved_gtid_set), (&executed, &executed));
