@@ -62,6 +62,7 @@ impl Case {
     fn options() -> RestoreOptions {
         RestoreOptions {
             wanted: Wanted::Latest,
+        fallback: false,
             existing_data: ExistingData::Refuse,
             allowed_engines: Vec::new(),
             concurrency: 2,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::backup::report::{Line, Outcome, ProgressLine};
 use crate::cli::arguments::ReportFormat;
+use crate::engine::kill_point;
 use crate::progress::{Monitor, Progress, Step};
 
 /// How often progress is told at most.
@@ -159,6 +160,7 @@ pub fn bytes(count: u64) -> String {
 
 impl Monitor for Reporter {
     fn step(&self, step: Step) {
+        kill_point::step_begins();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.step = step;
         // A rate is of one step: the wait before it says nothing.
@@ -173,6 +175,7 @@ impl Monitor for Reporter {
     }
 
     fn advanced(&self, bytes: u64, stored: u64) {
+        kill_point::copied(bytes);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         self.stored_bytes.fetch_add(stored, Ordering::Relaxed);
     }

@@ -28,6 +28,9 @@ pub struct RestoreArguments {
     /// Restore the latest backup made at or before this time (2021-04-29.133050 or RFC 3339)
     #[arg(long, value_name = "TIME")]
     pub restore_from_backup_ts: Option<String>,
+    /// When the newest complete backup turns out damaged, restore the next older one instead, and say so in a warning
+    #[arg(long, conflicts_with = "backup_name")]
+    pub fallback: bool,
     /// What to do when the tablet has data: leave it and fail, or replace it
     #[arg(long, value_enum, default_value_t = ExistingDataArgument::Refuse)]
     pub existing_data: ExistingDataArgument,
@@ -109,6 +112,7 @@ impl EngineCommand for RestoreArguments {
         outcome.tablet_alias = self.tablet_alias.as_ref().map(ToString::to_string);
         let options = RestoreOptions {
             wanted: self.wanted()?,
+            fallback: self.fallback,
             existing_data: match self.existing_data {
                 ExistingDataArgument::Refuse => ExistingData::Refuse,
                 ExistingDataArgument::Replace => ExistingData::Replace,

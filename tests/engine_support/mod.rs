@@ -211,6 +211,7 @@ pub fn backup_options() -> BackupOptions {
 pub fn restore_options(existing_data: ExistingData) -> RestoreOptions {
     RestoreOptions {
         wanted: Wanted::Latest,
+        fallback: false,
         existing_data,
         allowed_engines: Vec::new(),
         concurrency: 4,

@@ -14,6 +14,7 @@ use crate::backup::manifest::{self, Builtin, Manifest, Method};
 use crate::backup::name::BackupName;
 use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
 use crate::codec::Compression;
+use crate::engine::builtin::at_rest::{self, Written};
 use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::copy::{self, Parallel, Stored};
 use crate::engine::builtin::files::{self, Roots, Selection};
@@ -215,18 +216,20 @@ impl Run<'_> {
         self.server.stop().await?;
         self.is_down = true;
         self.at(JournalStep::CopyingFiles)?;
-        let (selection, stored) = interrupt.race(self.copy_files()).await?;
+        let (selection, stored) = interrupt.race(at_rest::during(&self.server.layout, self.copy_files())).await?;
         Ok(Copied { noted, purged, selection, stored })
     }
 
     async fn copy_files(&self) -> Result<(Selection, Vec<Stored>), EngineError> {
         self.monitor.step(Step::CopyingFiles);
         let selection = self.select().await?;
+        let written = Written::of(&selection.files);
         self.monitor.totals(selection.bytes(), selection.files.len() as u64);
         let blocks = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
         let parallel = Parallel { files: self.options.concurrency, blocks };
         let stored =
             copy::upload(&self.handle, &selection.files, &self.options.compression, parallel, self.monitor).await?;
+        written.unchanged(&selection.files)?;
         Ok((selection, stored))
     }
 
@@ -371,7 +374,7 @@ impl Run<'_> {
             incremental_details: None,
             method: Method::Builtin(Builtin {
                 compression_engine: compression.codec().engine_name().to_owned(),
-                file_entries: copied.stored.iter().map(|stored| stored.entry.clone()).collect(),
+                file_entries: copied.stored.iter().map(store::entry).collect(),
                 skip_compress: compression.skip_compress(),
                 external_decompressor: self.options.manifest_external_decompressor.clone().unwrap_or_default(),
             }),

@@ -3,12 +3,14 @@
 //! The format is Vitess's to the byte; the sequence departs from it where Vitess leaves a tablet down or a damaged backup
 //! looking good (see `docs/design.md`, "Builtin, step by step").
 
+mod at_rest;
 mod backup;
 mod check;
 mod clearing;
 mod copy;
 mod fetch;
 mod files;
+mod pick;
 mod position;
 mod rejoin;
 mod restore;
@@ -28,5 +30,8 @@ pub use verify::{VerifyDone, VerifyOptions, verify};
 const EMPTY_DIRECTORIES: &str = "EmptyDirectories";
 /// Likewise: bytes of all files before compression, so that a restore knows how much space it needs.
 const DATA_BYTES: &str = "DataBytes";
+/// Likewise, in each of the FileEntries: bytes of the object as stored, so that a restore finds a damaged one before it
+/// touches anything.
+const STORED_BYTES: &str = "StoredBytes";
 /// BackupMethod.
 const METHOD: &str = "builtin";

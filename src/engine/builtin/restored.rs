@@ -13,6 +13,8 @@ pub const MARKER: &str = "restore_in_progress";
 #[derive(Clone, Debug)]
 pub struct RestoreOptions {
     pub wanted: Wanted,
+    /// When the backup turns out damaged, take the next older one. Not for a named backup.
+    pub fallback: bool,
     pub existing_data: ExistingData,
     /// Raw BackupMethods; empty: any.
     pub allowed_engines: Vec<String>,
