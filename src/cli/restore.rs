@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use crate::backup::choose::Wanted;
 use crate::backup::name::parse_time;
 use crate::backup::report::{Operation, Outcome, Verdict};
-use crate::cli::arguments::{RunArguments, TabletArguments};
+use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::duration::GoDuration;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
@@ -15,8 +15,21 @@ use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 
+const LONG_ABOUT: &str = "\
+Restore a backup that Vitess or this program made, onto a tablet, or onto the volume of one that does not run yet.
+
+Everything that can be known is checked before the old data goes: the MANIFEST, that every object is there, the MySQL version,
+the space. Each file is compared with its hash as it is written. A restore that was cut short leaves Vitess's marker
+restore_in_progress behind and is simply run again.";
+
+const EXAMPLE: &str = "\
+Examples:
+  vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --existing-data replace --backup-storage-implementation file --file-backup-storage-root /backups
+  vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /new/vt_0000000102 --mysqld stopped --restore_from_backup_ts 2026-11-22.150000 --backup_storage_implementation file --file_backup_storage_root /backups";
+
 /// Restore a backup onto a tablet, or onto the volume of one that does not run yet
 #[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
 pub struct RestoreArguments {
     #[command(flatten)]
     pub tablet: TabletArguments,
@@ -62,6 +75,8 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub mysqlctld_timeout: GoDuration,
     #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
     pub run: RunArguments,
 }
 
@@ -94,6 +109,10 @@ impl RestoreArguments {
 impl EngineCommand for RestoreArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
+    }
+
+    fn output(&self) -> Option<OutputFormat> {
+        Some(self.output.output)
     }
 
     fn operation(&self) -> Operation {

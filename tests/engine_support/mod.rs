@@ -124,7 +124,9 @@ impl Shard {
         shard
     }
 
-    async fn write_on(&self) {
+    /// Has a client write until [`Self::stop_writing`].
+    pub async fn write_on(&self) {
+        self.writing.store(true, Ordering::Relaxed);
         let mysql = self.primary.mysql();
         let writing = self.writing.clone();
         let writer = tokio::spawn(async move {

@@ -29,10 +29,7 @@ pub async fn look(layout: &Layout) -> Result<(), EngineError> {
 ///
 /// # Errors
 /// `MysqldStartedMeanwhile`, also where the work itself failed, because a mysqld on the files explains that; else the work's.
-pub async fn during<T>(
-    layout: &Layout,
-    work: impl Future<Output = Result<T, EngineError>>,
-) -> Result<T, EngineError> {
+pub async fn during<T>(layout: &Layout, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
     look(layout).await?;
     let seen = async {
         loop {

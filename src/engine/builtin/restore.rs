@@ -211,7 +211,8 @@ impl<'a> Attempt<'a> {
             Sources { vtctld: self.options.vtctld.as_ref(), before: before.as_ref(), source: source.as_ref() };
         let cut_short = |cause| EngineError::RestoreCutShort { cause: Box::new(cause) };
         let data_bytes = loop {
-            let fill = at_rest::during(&server.layout, self.fill(&server, &picked, clearing, is_new, version.as_deref()));
+            let fill =
+                at_rest::during(&server.layout, self.fill(&server, &picked, clearing, is_new, version.as_deref()));
             let error = match self.interrupt.race(fill).await {
                 Ok(written) => break written,
                 Err(error) => error,
@@ -322,16 +323,9 @@ impl<'a> Attempt<'a> {
         }
         let handle = &chosen.handle;
         let at_a_time = self.options.concurrency;
-        let fetched = fetch::download(
-            handle,
-            &target.files,
-            decompression,
-            at_a_time,
-            owner,
-            target.data_bytes,
-            self.monitor,
-        )
-        .await?;
+        let fetched =
+            fetch::download(handle, &target.files, decompression, at_a_time, owner, target.data_bytes, self.monitor)
+                .await?;
         Ok(fetched.written)
     }
 
