@@ -18,7 +18,7 @@ use support::mysql::PATIENCE;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use vitess_backup::backup::failure::Reason;
-use vitess_backup::engine::builtin::{self, BackupDone, ExistingData};
+use vitess_backup::engine::builtin::{self, Done, ExistingData};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess};
 use vitess_backup::mysqld::{Evidence, MysqldControl};
 use vitess_backup::progress::{Monitor, Step};
@@ -92,12 +92,7 @@ impl Monitor for Gate {
 }
 
 impl Shard {
-    fn start_backup(
-        &self,
-        gate: &Arc<Gate>,
-        limit: Duration,
-        own: bool,
-    ) -> JoinHandle<Result<BackupDone, EngineError>> {
+    fn start_backup(&self, gate: &Arc<Gate>, limit: Duration, own: bool) -> JoinHandle<Result<Done, EngineError>> {
         let mut tablet = self.engine_tablet(&self.replica);
         tablet.shutdown_timeout = limit;
         if own {

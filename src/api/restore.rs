@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backup::{StorageReference, Vtctld, six_hours};
-use super::duration::GoDuration;
 use super::pod_template::PodTemplate;
 use super::run::RunStatus;
 use super::schema;
+use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// One restore, as Vitess's `RestoreFromBackup` makes it, of a backup that Vitess or this operator took.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::duration::GoDuration;
+use crate::duration::GoDuration;
 use crate::engine::{MysqldAccess, Tablet};
 use crate::topo::{KeyspaceShard, ParseShardError};
 

@@ -15,7 +15,6 @@ use crate::backup::failure::Reason;
 mod arguments;
 mod backup;
 pub mod crd;
-mod duration;
 mod install;
 mod list;
 mod operator;

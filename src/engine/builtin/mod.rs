@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod clearing;
 mod copy;
+mod done;
 mod fetch;
 mod files;
 mod pick;
@@ -21,9 +22,10 @@ mod store;
 mod target;
 mod verify;
 
-pub use backup::{BackupDone, BackupOptions, backup};
+pub use backup::{BackupOptions, backup};
+pub use done::Done;
 pub use restore::restore;
-pub use restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
+pub use restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 pub use verify::{VerifyDone, VerifyOptions, verify};
 
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.

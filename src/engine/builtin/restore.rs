@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use crate::backup::report::{Operation, ReplicationOutcome};
 use crate::engine::builtin::clearing::Clearing;
+use crate::engine::builtin::done::Done;
 use crate::engine::builtin::pick::{Pick, Picked, choose};
 use crate::engine::builtin::rejoin::{self, Sources};
-use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
+use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 use crate::engine::builtin::scene::{self, Look, Scene};
 use crate::engine::builtin::{at_rest, fetch};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
@@ -190,7 +191,7 @@ impl<'a> Attempt<'a> {
         scene: Scene,
         prepared: Prepared<'_>,
         earlier: Option<TabletState>,
-    ) -> Result<RestoreDone, EngineError> {
+    ) -> Result<Done, EngineError> {
         let Scene { server, before, source, data: _, is_new } = scene;
         let before = before.or(earlier);
         let Prepared { mut picked, mut pick, version, mut warnings } = prepared;
@@ -243,7 +244,7 @@ impl<'a> Attempt<'a> {
         };
         recover::remove_marker(&self.tablet.directory)?;
         self.journal.remove()?;
-        Ok(RestoreDone {
+        Ok(Done {
             stored_bytes: picked.target.stored_bytes(),
             files: picked.target.files.len() as u64,
             name: picked.chosen.handle.name().to_owned(),
