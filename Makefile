@@ -95,7 +95,9 @@ test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first 
 	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 1 --nocapture
 
 .PHONY: test-all
-test-all: test ## test, and what needs cargo-deny, Docker and the internet
+test-all: test ## test, and the whole kill matrix, and what needs cargo-deny, Docker and the internet
+	$(call say,the whole kill matrix)
+	@VBO_MATRIX=whole $(CARGO) test --locked --test killed -- --nocapture
 	@$(CARGO) deny check
 	docker build --file Containerfile --tag $(IMAGE) "$(IMAGE_CONTEXT)"
 

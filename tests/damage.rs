@@ -275,7 +275,7 @@ async fn a_volume_that_is_too_small_is_found_before_its_data_goes() {
     let failure = error.failure();
     assert_eq!(failure.reason, Reason::NoSpace, "{failure:?}");
     assert!(
-        failure.message.contains("vt_0000000101/data") && failure.message.contains("needs at least 104857600"),
+        failure.message.contains("vt_0000000101 has ") && failure.message.contains("needs at least 104857600"),
         "{failure:?}"
     );
     assert_eq!(fs::read(case.tablet_dir().join("data/vt_commerce/old.ibd")).unwrap(), b"old");
