@@ -4,7 +4,7 @@
 //!
 //! Three storeys, and a rule of who may import whom (`tests/layers.rs` reads every `use crate::` line and checks it):
 //!
-//! * **Vocabulary** (`topo`, `replication`, `backup`, `progress`): the words of Vitess and MySQL as parsed types. No
+//! * **Vocabulary** (`topo`, `duration`, `replication`, `backup`, `progress`): the words of Vitess and MySQL as parsed types. No
 //!   async, no I/O, nothing imported from above.
 //! * **Engine half** (`storage`, `mysqld`, `codec`, then `engine` over them): knows MySQL and storage, nothing of
 //!   Kubernetes.
@@ -19,6 +19,7 @@ pub mod backup;
 pub mod cli;
 pub mod codec;
 pub mod controller;
+pub mod duration;
 pub mod engine;
 pub mod mysqld;
 pub mod plan;

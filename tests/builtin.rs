@@ -78,7 +78,7 @@ async fn restore(
     shard: &Shard,
     tablet: &Tablet,
     existing_data: ExistingData,
-) -> Result<Box<builtin::RestoreDone>, EngineError> {
+) -> Result<Box<builtin::Done>, EngineError> {
     let options = engine_support::restore_options(existing_data);
     let notes = Notes::default();
     let end =
@@ -93,7 +93,7 @@ async fn backup(
     shard: &Shard,
     tablet: &Tablet,
     change: impl FnOnce(&mut builtin::BackupOptions),
-) -> Result<builtin::BackupDone, EngineError> {
+) -> Result<builtin::Done, EngineError> {
     let mut options = engine_support::backup_options();
     change(&mut options);
     builtin::backup(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &Notes::default())

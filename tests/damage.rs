@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
 
+mod engine_support;
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +23,7 @@ use vitess_backup::storage::{BackupStorage, Location};
 use vitess_backup::topo::KeyspaceShard;
 
 const NAME: &str = "2026-11-22.152700.zone1-0000000101";
+const OLDER: &str = "2026-11-21.010203.zone1-0000000101";
 
 /// A backup that Vitess made, on its way to an empty volume.
 struct Case {
@@ -39,6 +43,18 @@ impl Case {
         let plain = zstd::stream::read::Decoder::new(std::io::Cursor::new(packed)).unwrap();
         tar::Archive::new(plain).unpack(root.path().join("backups")).unwrap();
         Self { root, shard: "commerce/0".parse().unwrap() }
+    }
+
+    /// The same backup once more, under an older name.
+    fn with_an_older_one() -> Self {
+        let case = Self::new();
+        let (from, to) = (case.object(""), case.root.path().join("backups/commerce/0").join(OLDER));
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        case
     }
 
     fn storage(&self) -> BackupStorage {
@@ -62,6 +78,7 @@ impl Case {
     fn options() -> RestoreOptions {
         RestoreOptions {
             wanted: Wanted::Latest,
+            fallback: false,
             existing_data: ExistingData::Refuse,
             allowed_engines: Vec::new(),
             concurrency: 2,
@@ -145,6 +162,125 @@ async fn damage_inside_an_object_is_found_and_the_restore_is_not_called_done(#[c
     );
     assert!(case.tablet_dir().join("restore_in_progress").exists());
     assert_eq!(case.verify_failure().await.reason, Reason::HashMismatch);
+}
+
+fn lose_an_object(case: &Case) {
+    fs::remove_file(case.object("7")).unwrap();
+}
+
+fn lose_bytes(case: &Case) {
+    tell_sizes(case);
+    cut_short(case);
+}
+
+/// As our own MANIFESTs do.
+fn tell_sizes(case: &Case) {
+    case.change_manifest(|manifest| {
+        for (index, entry) in manifest["FileEntries"].as_array_mut().unwrap().iter_mut().enumerate() {
+            entry["StoredBytes"] = fs::metadata(case.object(&index.to_string())).unwrap().len().into();
+        }
+    });
+}
+
+fn garble_the_manifest(case: &Case) {
+    fs::write(case.object("MANIFEST"), "not JSON").unwrap();
+}
+
+fn garble_the_position(case: &Case) {
+    case.change_manifest(|manifest| manifest["Position"] = json!("no position"));
+}
+
+/// Found before anything is touched, named together with the older backup, and only by word of mouth is that one taken.
+#[rstest]
+#[case(lose_an_object, Reason::ObjectMissing, "7")]
+#[case(lose_bytes, Reason::ObjectMissing, "object 3")]
+#[case(garble_the_manifest, Reason::ManifestUnreadable, "MANIFEST")]
+#[case(garble_the_position, Reason::ManifestUnreadable, "position")]
+#[tokio::test]
+async fn a_damaged_newest_backup_is_told_with_the_next_older_one_which_only_a_fallback_restores(
+    #[case] damage: fn(&Case),
+    #[case] reason: Reason,
+    #[case] words: &str,
+) {
+    let case = Case::with_an_older_one();
+    fs::create_dir_all(case.tablet_dir().join("data/vt_commerce")).unwrap();
+    fs::write(case.tablet_dir().join("data/vt_commerce/old.ibd"), "old").unwrap();
+    damage(&case);
+    let replace = RestoreOptions { existing_data: ExistingData::Replace, ..Case::options() };
+    let Err(error) = case.restore_with(&replace).await else { panic!("a damaged backup was restored") };
+    let failure = error.failure();
+    assert_eq!(failure.reason, reason, "{failure:?}");
+    assert!(failure.message.contains(NAME) && failure.message.contains(words), "{failure:?}");
+    assert!(failure.message.contains(&format!("the next older complete backup is {OLDER}")), "{failure:?}");
+    assert!(
+        failure.remedy.contains(&format!("--backup-name {OLDER}")) && failure.remedy.contains("fallback: true"),
+        "{failure:?}"
+    );
+    assert_eq!(fs::read(case.tablet_dir().join("data/vt_commerce/old.ibd")).unwrap(), b"old");
+    assert!(!case.tablet_dir().join("restore_in_progress").exists());
+    assert!(!case.tablet_dir().join("vitess-backup.journal").exists());
+
+    falls_back(&case, &RestoreOptions { fallback: true, ..replace }).await;
+}
+
+async fn falls_back(case: &Case, options: &RestoreOptions) {
+    let Ok(RestoreEnd::Restored(done)) = case.restore_with(options).await else { panic!("it did not fall back") };
+    assert_eq!((done.name.as_str(), done.files), (OLDER, 180));
+    let told = done.warnings.iter().find(|warning| warning.contains("is damaged")).expect("a warning");
+    assert!(told.contains(NAME) && told.contains(&format!("the older backup {OLDER} was restored")), "{told}");
+    assert!(case.tablet_dir().join("data/vt_commerce/customer.ibd").exists());
+    assert!(!case.tablet_dir().join("data/vt_commerce/old.ibd").exists());
+    assert!(!case.tablet_dir().join("restore_in_progress").exists());
+}
+
+/// Found when the old data is gone already.
+#[rstest]
+#[case(flip_a_byte)]
+#[case(cut_short)]
+#[tokio::test]
+async fn damage_that_only_writing_shows_makes_a_fallback_start_over_with_the_older_backup(#[case] damage: fn(&Case)) {
+    let case = Case::with_an_older_one();
+    damage(&case);
+    let failure = case.restore_failure().await;
+    assert!(matches!(failure.reason, Reason::HashMismatch | Reason::DecompressionFailed), "{failure:?}");
+    assert!(failure.message.contains(&format!("the next older complete backup is {OLDER}")), "{failure:?}");
+    assert!(failure.message.contains("the tablet's data is not whole"), "{failure:?}");
+    falls_back(&case, &RestoreOptions { fallback: true, ..Case::options() }).await;
+}
+
+#[tokio::test]
+async fn a_named_backup_is_not_replaced_by_another_and_a_fallback_without_another_says_so() {
+    let case = Case::with_an_older_one();
+    lose_an_object(&case);
+    let named = RestoreOptions { wanted: Wanted::Named(NAME.to_owned()), fallback: true, ..Case::options() };
+    let Err(error) = case.restore_with(&named).await else { panic!() };
+    assert_eq!(error.failure().reason, Reason::ObjectMissing);
+    assert!(!error.to_string().contains(OLDER), "{error}");
+    fs::remove_dir_all(case.root.path().join("backups/commerce/0").join(OLDER)).unwrap();
+    let Err(error) = case.restore_with(&RestoreOptions { fallback: true, ..Case::options() }).await else { panic!() };
+    assert!(error.to_string().contains("lacks 1 of its objects: 7; there is no older complete backup"), "{error}");
+    assert!(case.is_untouched());
+}
+
+#[tokio::test]
+async fn a_volume_that_is_too_small_is_found_before_its_data_goes() {
+    let case = Case::new();
+    case.change_manifest(|manifest| manifest["DataBytes"] = json!(100 << 20));
+    fs::create_dir(case.tablet_dir()).unwrap();
+    let disk = engine_support::SmallDisk::mount(&case.tablet_dir());
+    fs::create_dir_all(case.tablet_dir().join("data/vt_commerce")).unwrap();
+    fs::write(case.tablet_dir().join("data/vt_commerce/old.ibd"), "old").unwrap();
+    let replace = RestoreOptions { existing_data: ExistingData::Replace, fallback: true, ..Case::options() };
+    let Err(error) = case.restore_with(&replace).await else { panic!() };
+    let failure = error.failure();
+    assert_eq!(failure.reason, Reason::NoSpace, "{failure:?}");
+    assert!(
+        failure.message.contains("vt_0000000101 has ") && failure.message.contains("needs at least 104857600"),
+        "{failure:?}"
+    );
+    assert_eq!(fs::read(case.tablet_dir().join("data/vt_commerce/old.ibd")).unwrap(), b"old");
+    assert!(!case.tablet_dir().join("restore_in_progress").exists());
+    drop(disk);
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ const KUBERNETES_SHELL: &[&[&str]] = &[MYSQL, STORAGE, COMMAND_LINE];
 /// The rules; `cli` is over all of them and has none.
 const LAYERS: &[Layer] = &[
     Layer { name: "topo", may_import: &[], may_not_name: VOCABULARY },
+    Layer { name: "duration", may_import: &[], may_not_name: VOCABULARY },
     Layer { name: "progress", may_import: &["topo"], may_not_name: VOCABULARY },
     Layer { name: "replication", may_import: &["topo"], may_not_name: VOCABULARY },
     Layer { name: "backup", may_import: &["topo", "progress", "replication"], may_not_name: VOCABULARY },
@@ -62,12 +63,12 @@ const LAYERS: &[Layer] = &[
     Layer { name: "api", may_import: WORDS, may_not_name: PURE_KUBERNETES },
     Layer {
         name: "resources",
-        may_import: &["topo", "progress", "replication", "backup", "api"],
+        may_import: &["topo", "duration", "progress", "replication", "backup", "api"],
         may_not_name: PURE_KUBERNETES,
     },
     Layer {
         name: "plan",
-        may_import: &["topo", "progress", "replication", "backup", "api", "resources"],
+        may_import: &["topo", "duration", "progress", "replication", "backup", "api", "resources"],
         may_not_name: PURE_KUBERNETES,
     },
     Layer { name: "telemetry", may_import: WORDS, may_not_name: KUBERNETES_SHELL },
@@ -77,7 +78,7 @@ const LAYERS: &[Layer] = &[
         may_not_name: KUBERNETES_SHELL,
     },
 ];
-const WORDS: &[&str] = &["topo", "progress", "replication", "backup"];
+const WORDS: &[&str] = &["topo", "duration", "progress", "replication", "backup"];
 const ON_TOP: &str = "cli";
 
 #[test]

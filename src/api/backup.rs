@@ -4,10 +4,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::duration::GoDuration;
 use super::pod_template::PodTemplate;
 use super::run::RunStatus;
 use super::schema;
+use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// One backup, as Vitess's `Backup <tablet alias>` and `BackupShard <keyspace/shard>` make it, in Vitess's own format.

@@ -7,18 +7,17 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod backup;
-mod duration;
 mod pod_template;
 mod restore;
 mod run;
 mod schema;
 mod storage;
 
+pub use crate::duration::{GoDuration, ParseDurationError};
 pub use backup::{
     BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, DeletionPolicy, StorageReference, Tried,
     VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
-pub use duration::{GoDuration, ParseDurationError};
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub use restore::{
     BackupSelector, ExistingData, Latest, RestoreTarget, Trigger, VitessRestore, VitessRestoreSpec,

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backup::{StorageReference, Vtctld, six_hours};
-use super::duration::GoDuration;
 use super::pod_template::PodTemplate;
 use super::run::RunStatus;
 use super::schema;
+use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// One restore, as Vitess's `RestoreFromBackup` makes it, of a backup that Vitess or this operator took.
@@ -46,6 +46,10 @@ use crate::topo::{KeyspaceShard, TabletAlias};
         "say what to restore onto: set target to a tablet (its alias) or a persistentVolumeClaim",
     ),
     schema::rule(
+        "!(has(self.fallback) && self.fallback && has(self.backup.name))",
+        "fallback chooses an older backup by itself, and backup.name asks for just one: remove one of the two",
+    ),
+    schema::rule(
         "!has(self.bootstrap)",
         "bootstrap belongs to trigger PodStart, which this version of the operator does not have: remove it",
     ),
@@ -67,6 +71,10 @@ pub struct VitessRestoreSpec {
     /// Which backup. Default: the latest complete one.
     #[serde(default)]
     pub backup: BackupSelector,
+    /// When the newest complete backup turns out damaged: restore the next older one instead, and say so in a warning.
+    /// Without it the failure names that older one. Not together with backup.name.
+    #[serde(default)]
+    pub fallback: bool,
     /// When the shard has no complete backup: look again at this interval until there is one. 0s (the default): with no
     /// backup at all start empty, and say so in status.startedEmpty; with incomplete ones only, fail.
     #[serde(default)]

@@ -32,6 +32,7 @@ pub enum Reason {
     MysqlFailed,
     MysqldNotStopped,
     MysqldNotStarted,
+    MysqldStartedMeanwhile,
     ReplicationNotRestarted,
     TabletDirInvalid,
     /// Another run holds the tablet.
@@ -73,6 +74,7 @@ impl Reason {
             | Self::MysqlFailed
             | Self::MysqldNotStopped
             | Self::MysqldNotStarted
+            | Self::MysqldStartedMeanwhile
             | Self::ReplicationNotRestarted
             | Self::TabletIsPrimary
             | Self::TabletBusy

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::duration::GoDuration;
+use crate::duration::GoDuration;
 use crate::engine::{MysqldAccess, Tablet};
 use crate::topo::{KeyspaceShard, ParseShardError};
 
 /// How a run reports, and how long it may take.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
 pub struct RunArguments {
-    /// What to write to stdout: nothing but the result, or one JSON object per event
+    /// What to write to stdout while it runs: nothing, or one JSON object a line for each event (steps, progress at most once a second, notes, and last the outcome), as engine pods do
     #[arg(long, value_enum, default_value_t = ReportFormat::None)]
     pub report: ReportFormat,
     /// A file that gets the outcome as JSON, at most 4096 bytes: the pod's termination message
@@ -22,6 +23,21 @@ pub struct RunArguments {
     pub deadline: GoDuration,
 }
 
+/// How the outcome is told.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct OutputArguments {
+    /// How to write the outcome to stdout at the end: a summary to read, or one JSON document
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, conflicts_with = "report")]
+    pub output: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Text,
+    Json,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
     None,
@@ -30,6 +46,7 @@ pub enum ReportFormat {
 
 /// The tablet whose files a run reads or writes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tablet")]
 pub struct TabletArguments {
     /// The keyspace
     #[arg(long)]
@@ -43,6 +60,7 @@ pub struct TabletArguments {
 
 /// A tablet's directory and the ways to its mysqld.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tablet")]
 pub struct TabletDirArguments {
     /// The tablet's directory, where my.cnf is: $VTDATAROOT/vt_0000000101
     #[arg(long, value_name = "DIR")]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::backup::report::{Operation, Outcome};
-use crate::cli::arguments::{RunArguments, TabletArguments};
+use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::codec::{Codec, CodecError, Compression};
@@ -13,8 +13,20 @@ use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 
+const LONG_ABOUT: &str = "\
+Back up a tablet, as Vitess's own `Backup` does and in its format.
+
+Replication and mysqld are stopped, the files are copied, and everything is put back as it was, whatever happens in between.
+A journal in the tablet's directory survives the end of this process: `vitess-backup recover` then puts the tablet back, and
+so does the next backup. The backup counts only when its MANIFEST is there, which is written last.";
+
+const EXAMPLE: &str = "\
+Example:
+  vitess-backup backup zone1-0000000101 --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --backup-storage-implementation file --file-backup-storage-root /backups";
+
 /// Back up a tablet
 #[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
 pub struct BackupArguments {
     /// The tablet: zone1-0000000101
     pub tablet_alias: TabletAlias,
@@ -46,6 +58,8 @@ pub struct BackupArguments {
     #[arg(long, value_name = "RFC3339")]
     pub backup_time: Option<jiff::Timestamp>,
     #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
     pub run: RunArguments,
 }
 
@@ -56,6 +70,7 @@ pub enum EngineArgument {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Compression")]
 pub struct CompressionArguments {
     /// Compress what is stored
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
@@ -100,6 +115,10 @@ impl CompressionArguments {
 impl EngineCommand for BackupArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
+    }
+
+    fn output(&self) -> Option<OutputFormat> {
+        Some(self.output.output)
     }
 
     fn operation(&self) -> Operation {

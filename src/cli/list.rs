@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use clap::{Args, ValueEnum};
 
 use crate::backup::report::{Line, ListedBackup, Operation, Outcome};
-use crate::cli::arguments::{ReportFormat, RunArguments};
+use crate::cli::arguments::{OutputFormat, ReportFormat, RunArguments};
 use crate::cli::report;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
@@ -15,8 +15,17 @@ use crate::engine::{EngineError, Interrupt, catalogue};
 use crate::progress::Monitor;
 use crate::topo::KeyspaceShard;
 
+const LONG_ABOUT: &str = "\
+List a shard's backups, oldest first: which are complete, when and by which engine they were made, how large they are, and
+the position that each restores to. What has no MANIFEST is incomplete, or still being made.";
+
+const EXAMPLE: &str = "\
+Example:
+  vitess-backup list --backup-storage-implementation file --file-backup-storage-root /backups commerce/-80";
+
 /// List a shard's backups, oldest first
 #[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
 pub struct ListArguments {
     #[command(flatten)]
     pub storage: StorageArguments,
@@ -41,6 +50,11 @@ pub enum OutputArgument {
 impl EngineCommand for ListArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
+    }
+
+    /// The list itself is the output.
+    fn output(&self) -> Option<OutputFormat> {
+        None
     }
 
     fn operation(&self) -> Operation {

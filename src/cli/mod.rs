@@ -15,28 +15,41 @@ use crate::backup::failure::Reason;
 mod arguments;
 mod backup;
 pub mod crd;
-mod duration;
 mod install;
 mod list;
 mod operator;
+mod progress_bar;
 mod recover;
 mod remove;
 mod report;
 mod restore;
 mod run;
 mod storage;
+mod summary;
 mod verify;
 
 /// Backs up and restores Vitess shards, in Vitess's own format.
 #[derive(Debug, Parser)]
-#[command(name = "vitess-backup", version, after_help = EXIT_CODES)]
+#[command(name = "vitess-backup", version, after_help = NOTES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done (also \"started empty\") · 2 bad usage · 3 no usable backup · 4 storage · \
-    5 MySQL or mysqlctld · 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug";
+/// Below every subcommand's help too, after its examples.
+const NOTES: &str = "\
+Each flag may be spelled as Vitess does (--file_backup_storage_root), and each is an environment variable:
+--file-backup-storage-root is VITESS_BACKUP_FILE_BACKUP_STORAGE_ROOT. VITESS_BACKUP_LOG=debug shows more of what is done.
+
+Exit codes:
+   0  done; also when there was no backup and the tablet starts empty
+   2  bad usage: flags, names, the tablet's directory
+   3  no usable backup
+   4  storage: unreachable, denied, misconfigured
+   5  MySQL or mysqlctld; or the tablet is busy, a primary, or left by an interrupted run
+   6  data refused: present, damaged, incompatible, no space for it
+   7  cancelled by a signal, or the deadline came; the tablet was put back
+  70  a bug";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
@@ -86,10 +99,15 @@ fn finished(result: anyhow::Result<()>) -> ExitCode {
 /// The whole command line, with an environment variable for each flag.
 fn command() -> clap::Command {
     Arguments::command().mut_subcommands(|subcommand| {
+        let subcommand = match subcommand.get_after_long_help().map(ToString::to_string) {
+            Some(examples) => subcommand.after_long_help(format!("{examples}\n\n{NOTES}")),
+            None => subcommand,
+        };
         subcommand.mut_args(|argument| match argument.get_long() {
             Some(long) if argument.get_env().is_none() => {
                 let variable = environment_variable(long);
-                argument.env(variable)
+                // The rule is told once, below; beside each flag it would bury what the flag does.
+                argument.env(variable).hide_env(true)
             }
             _ => argument,
         })
@@ -148,6 +166,24 @@ mod tests {
             let words = line.split_whitespace().map(|word| kebab_case(word.into()));
             let matches = command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             Arguments::from_arg_matches(&matches).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_examples_in_the_help_of_each_engine_subcommand_are_understood() {
+        for name in ["backup", "restore", "list", "remove", "verify", "recover"] {
+            let command = command();
+            let subcommand = command.find_subcommand(name).unwrap();
+            let help = subcommand.get_after_long_help().unwrap().to_string();
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  vitess-backup ")).collect();
+            assert!(!examples.is_empty() && help.contains("Exit codes:"), "{name}: {help}");
+            for line in examples {
+                assert!(line.starts_with(&format!("  vitess-backup {name} ")), "{line}");
+                let words = line.split_whitespace().map(|word| kebab_case(word.into()));
+                let matches =
+                    super::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                Arguments::from_arg_matches(&matches).unwrap();
+            }
         }
     }
 

@@ -4,15 +4,24 @@ use async_trait::async_trait;
 use clap::Args;
 
 use crate::backup::report::{Operation, Outcome};
-use crate::cli::arguments::RunArguments;
+use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::engine::{EngineError, Interrupt, catalogue};
 use crate::progress::Monitor;
 use crate::topo::KeyspaceShard;
 
+const LONG_ABOUT: &str = "\
+Remove a backup from storage, its MANIFEST first, so that a removal that is cut short leaves nothing that looks whole. That
+there is no such backup is no error. The shard's only complete backup is kept unless --force is given.";
+
+const EXAMPLE: &str = "\
+Example:
+  vitess-backup remove --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101";
+
 /// Remove a backup from storage
 #[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
 pub struct RemoveArguments {
     #[command(flatten)]
     pub storage: StorageArguments,
@@ -25,6 +34,8 @@ pub struct RemoveArguments {
     /// The backup's name, as `list` shows it
     pub backup_name: String,
     #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
     pub run: RunArguments,
 }
 
@@ -32,6 +43,10 @@ pub struct RemoveArguments {
 impl EngineCommand for RemoveArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
+    }
+
+    fn output(&self) -> Option<OutputFormat> {
+        Some(self.output.output)
     }
 
     fn operation(&self) -> Operation {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::backup::report::{Line, Outcome, ProgressLine};
 use crate::cli::arguments::ReportFormat;
+use crate::cli::progress_bar;
+use crate::engine::kill_point;
 use crate::progress::{Monitor, Progress, Step};
 
 /// How often progress is told at most.
@@ -35,6 +37,8 @@ pub fn leave_termination_message(path: &Path, outcome: &Outcome) {
 /// Counts what the engine tells, and tells it on at most once an interval.
 pub struct Reporter {
     format: ReportFormat,
+    /// Progress goes to a bar on a terminal.
+    bar: bool,
     bytes_done: AtomicU64,
     bytes_total: AtomicU64,
     stored_bytes: AtomicU64,
@@ -54,6 +58,7 @@ impl Reporter {
     pub fn new(format: ReportFormat) -> Self {
         Self {
             format,
+            bar: format == ReportFormat::None && progress_bar::begin(),
             bytes_done: AtomicU64::new(0),
             bytes_total: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
@@ -103,18 +108,8 @@ impl Reporter {
         match line {
             Line::Step { step, .. } => tracing::info!("{step:?}"),
             Line::Note { text, .. } => tracing::info!("{text}"),
-            Line::Progress(line) => {
-                let ProgressLine { progress, bytes_per_second, eta_seconds, .. } = line;
-                let eta = eta_seconds.map_or_else(String::new, |seconds| format!(", {seconds} s to go"));
-                tracing::info!(
-                    "{} of {}, {} of {} files, {}/s{eta}",
-                    bytes(progress.bytes_done),
-                    bytes(progress.bytes_total),
-                    progress.files_done,
-                    progress.files_total,
-                    bytes(*bytes_per_second)
-                );
-            }
+            Line::Progress(line) if self.bar => progress_bar::show(line),
+            Line::Progress(line) => tracing::info!("{}", progress_bar::words(line)),
             Line::Backup(_) | Line::Outcome(_) => {}
         }
     }
@@ -122,6 +117,7 @@ impl Reporter {
     /// The last word. With `--report none` the caller tells a person instead.
     pub fn outcome(&self, outcome: &Outcome) {
         self.tick(Instant::now(), outcome.finished_time);
+        progress_bar::end();
         self.tell(&Line::Outcome(Box::new(outcome.clone())));
     }
 }
@@ -159,6 +155,7 @@ pub fn bytes(count: u64) -> String {
 
 impl Monitor for Reporter {
     fn step(&self, step: Step) {
+        kill_point::step_begins();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.step = step;
         // A rate is of one step: the wait before it says nothing.
@@ -173,6 +170,7 @@ impl Monitor for Reporter {
     }
 
     fn advanced(&self, bytes: u64, stored: u64) {
+        kill_point::copied(bytes);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         self.stored_bytes.fetch_add(stored, Ordering::Relaxed);
     }

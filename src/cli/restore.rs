@@ -6,17 +6,30 @@ use clap::{Args, ValueEnum};
 use crate::backup::choose::Wanted;
 use crate::backup::name::parse_time;
 use crate::backup::report::{Operation, Outcome, Verdict};
-use crate::cli::arguments::{RunArguments, TabletArguments};
-use crate::cli::duration::GoDuration;
+use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
+use crate::duration::GoDuration;
 use crate::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions};
 use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
 
+const LONG_ABOUT: &str = "\
+Restore a backup that Vitess or this program made, onto a tablet, or onto the volume of one that does not run yet.
+
+Everything that can be known is checked before the old data goes: the MANIFEST, that every object is there, the MySQL version,
+the space. Each file is compared with its hash as it is written. A restore that was cut short leaves Vitess's marker
+restore_in_progress behind and is simply run again.";
+
+const EXAMPLE: &str = "\
+Examples:
+  vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --existing-data replace --backup-storage-implementation file --file-backup-storage-root /backups
+  vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /new/vt_0000000102 --mysqld stopped --restore_from_backup_ts 2026-11-22.150000 --backup_storage_implementation file --file_backup_storage_root /backups";
+
 /// Restore a backup onto a tablet, or onto the volume of one that does not run yet
 #[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
 pub struct RestoreArguments {
     #[command(flatten)]
     pub tablet: TabletArguments,
@@ -28,6 +41,9 @@ pub struct RestoreArguments {
     /// Restore the latest backup made at or before this time (2021-04-29.133050 or RFC 3339)
     #[arg(long, value_name = "TIME")]
     pub restore_from_backup_ts: Option<String>,
+    /// When the newest complete backup turns out damaged, restore the next older one instead, and say so in a warning
+    #[arg(long, conflicts_with = "backup_name")]
+    pub fallback: bool,
     /// What to do when the tablet has data: leave it and fail, or replace it
     #[arg(long, value_enum, default_value_t = ExistingDataArgument::Refuse)]
     pub existing_data: ExistingDataArgument,
@@ -58,6 +74,8 @@ pub struct RestoreArguments {
     /// How long to wait for mysqlctld's socket when the tablet's data was destroyed and mysqld is down
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub mysqlctld_timeout: GoDuration,
+    #[command(flatten)]
+    pub output: OutputArguments,
     #[command(flatten)]
     pub run: RunArguments,
 }
@@ -93,6 +111,10 @@ impl EngineCommand for RestoreArguments {
         &self.run
     }
 
+    fn output(&self) -> Option<OutputFormat> {
+        Some(self.output.output)
+    }
+
     fn operation(&self) -> Operation {
         Operation::Restore
     }
@@ -109,6 +131,7 @@ impl EngineCommand for RestoreArguments {
         outcome.tablet_alias = self.tablet_alias.as_ref().map(ToString::to_string);
         let options = RestoreOptions {
             wanted: self.wanted()?,
+            fallback: self.fallback,
             existing_data: match self.existing_data {
                 ExistingDataArgument::Refuse => ExistingData::Refuse,
                 ExistingDataArgument::Replace => ExistingData::Replace,

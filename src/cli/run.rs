@@ -1,6 +1,6 @@
 //! What every engine subcommand has in common: logging, signals, the deadline, the outcome, the exit code.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backup::failure::{Failure, Reason};
 use crate::backup::report::{Operation, Outcome, Verdict};
-use crate::cli::arguments::{ReportFormat, RunArguments};
+use crate::cli::arguments::{OutputFormat, ReportFormat, RunArguments};
 use crate::cli::report::{self, INTERVAL, Reporter};
+use crate::cli::{progress_bar, summary};
 use crate::engine::{Cause, EngineError, Interrupt};
 use crate::progress::Monitor;
 
@@ -21,6 +22,9 @@ use crate::progress::Monitor;
 #[async_trait(?Send)]
 pub trait EngineCommand {
     fn run_arguments(&self) -> &RunArguments;
+
+    /// How the outcome is written to stdout at the end; `None`: not at all.
+    fn output(&self) -> Option<OutputFormat>;
 
     fn operation(&self) -> Operation;
 
@@ -55,7 +59,7 @@ fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("VITESS_BACKUP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| progress_bar::Log).with_ansi(colours);
     let _ = logs.with_target(false).try_init();
 }
 
@@ -78,7 +82,7 @@ async fn to_outcome(command: &impl EngineCommand) -> Outcome {
     }
     ticker.abort();
     watch.abort();
-    tell(arguments, &reporter, &outcome);
+    tell(command, &reporter, &outcome);
     outcome
 }
 
@@ -87,7 +91,8 @@ fn fail(outcome: &mut Outcome, failure: Failure) {
     outcome.failure = Some(failure);
 }
 
-fn tell(arguments: &RunArguments, reporter: &Reporter, outcome: &Outcome) {
+fn tell(command: &impl EngineCommand, reporter: &Reporter, outcome: &Outcome) {
+    let arguments = command.run_arguments();
     reporter.outcome(outcome);
     if let Some(path) = &arguments.termination_log {
         report::leave_termination_message(path, outcome);
@@ -95,27 +100,20 @@ fn tell(arguments: &RunArguments, reporter: &Reporter, outcome: &Outcome) {
     if arguments.report == ReportFormat::Json {
         return;
     }
-    for warning in &outcome.warnings {
-        tracing::warn!("{warning}");
-    }
     if let Some(failure) = &outcome.failure {
         tracing::error!("{:?}: {}. {}", failure.reason, failure.message, failure.remedy);
-    } else {
-        tracing::info!("{}", summary(outcome));
     }
-}
-
-/// One line for a person at a terminal.
-fn summary(outcome: &Outcome) -> String {
-    let seconds = outcome.finished_time.duration_since(outcome.start_time).as_secs_f64();
-    let what = match outcome.verdict {
-        Verdict::StartedEmpty => "no backup exists: nothing was touched, the tablet starts empty".to_owned(),
-        Verdict::NoBackup => "no backup exists".to_owned(),
-        Verdict::Succeeded | Verdict::Failed => format!("{:?} {:?}", outcome.operation, outcome.verdict).to_lowercase(),
+    let text = match command.output() {
+        Some(OutputFormat::Json) => serde_json::to_string_pretty(outcome).unwrap_or_default() + "\n",
+        Some(OutputFormat::Text) if outcome.failure.is_none() => summary::text(outcome),
+        // What failed is on stderr; what a run learned until then is worth a word there too.
+        Some(OutputFormat::Text) | None => {
+            outcome.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            return;
+        }
     };
-    let name = outcome.backup_name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-    let size = outcome.size_bytes.map_or_else(String::new, |size| format!(", {} stored", report::bytes(size)));
-    format!("{what}{name}{size}, {seconds:.1} s")
+    // A reader that went away (`| head`) is no failure of ours.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Turns SIGTERM, SIGINT and the deadline into an interruption of the run.

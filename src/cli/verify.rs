@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use clap::{Args, ValueEnum};
 
 use crate::backup::report::{Operation, Outcome};
-use crate::cli::arguments::RunArguments;
+use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::engine::builtin::{self, VerifyOptions};
@@ -12,8 +12,17 @@ use crate::engine::{EngineError, Interrupt};
 use crate::progress::Monitor;
 use crate::topo::KeyspaceShard;
 
+const LONG_ABOUT: &str = "\
+Check a stored backup against its MANIFEST: every object is read and its hash compared. No tablet is needed, and nothing is
+changed.";
+
+const EXAMPLE: &str = "\
+Example:
+  vitess-backup verify --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101";
+
 /// Check a stored backup against its MANIFEST
 #[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
 pub struct VerifyArguments {
     #[command(flatten)]
     pub storage: StorageArguments,
@@ -29,6 +38,8 @@ pub struct VerifyArguments {
     /// The backup's name, as `list` shows it
     pub backup_name: String,
     #[command(flatten)]
+    pub output: OutputArguments,
+    #[command(flatten)]
     pub run: RunArguments,
 }
 
@@ -41,6 +52,10 @@ pub enum LevelArgument {
 impl EngineCommand for VerifyArguments {
     fn run_arguments(&self) -> &RunArguments {
         &self.run
+    }
+
+    fn output(&self) -> Option<OutputFormat> {
+        Some(self.output.output)
     }
 
     fn operation(&self) -> Operation {

@@ -55,7 +55,8 @@ pub struct Chosen {
     pub passed_over: Vec<PassedOver>,
 }
 
-/// Looks for the backup to restore; `None` when there is none at all, not even a broken one.
+/// Looks for the backup to restore, as if those in `but` were not there; `None` when there is none at all, not even a
+/// broken one.
 ///
 /// # Errors
 /// `NoCompleteBackup` when there are only unusable ones, `BackupNotFound` and `BackupUnusable` for a named one.
@@ -65,8 +66,10 @@ pub async fn choose(
     wanted: &Wanted,
     allowed_engines: &[String],
     version: VersionRule<'_>,
+    but: &[&str],
 ) -> Result<Option<Chosen>, EngineError> {
-    let listed = storage.list_backups(shard).await?;
+    let mut listed = storage.list_backups(shard).await?;
+    listed.retain(|name| !but.contains(&name.as_str()));
     let mut search = Search::new(wanted, allowed_engines, version);
     let mut taken = None;
     for name in search.order(&listed) {

@@ -52,6 +52,8 @@ pub enum EngineError {
     /// `run` says how the run itself went.
     #[error("the tablet could not be put back as it was: {cause}; {run}")]
     NotPutBack { cause: Box<EngineError>, run: String },
+    #[error("someone started mysqld while this run worked on its files: {evidence}")]
+    MysqldStartedMeanwhile { evidence: String },
     #[error("replication does not run: {cause}")]
     ReplicationNotRestarted { cause: String },
     #[error("vtctld at {server} could not do what was asked for {alias}: {cause}")]
@@ -76,6 +78,11 @@ pub enum EngineError {
     BackupUnusable(PassedOver),
     #[error("the MANIFEST of backup {backup} cannot be used: {cause}")]
     ManifestUnusable { backup: String, cause: String },
+    /// The newest backup that could have been restored is damaged.
+    #[error("{cause}; {}", match older { Some(name) => format!("the next older complete backup is {name}"), None => "there is no older complete backup".to_owned() })]
+    BackupDamaged { cause: Box<EngineError>, older: Option<String> },
+    #[error("backup {backup} cannot be decompressed: {cause}")]
+    CompressionUnknown { backup: String, cause: String },
     #[error("the engine {engine:?} is not one that this version has")]
     EngineNotSupported { engine: String },
     #[error("{file} of backup {backup} (object {object}) hashes to {found}, and its MANIFEST says {expected}")]
@@ -139,9 +146,36 @@ impl EngineError {
                 let remedy = format!("{} {}", sentence(&cause.remedy), self.remedy());
                 Failure { message: self.to_string(), remedy, ..cause }
             }
+            Self::BackupDamaged { cause, older } => {
+                let cause = cause.failure();
+                let remedy = match older {
+                    Some(name) => format!(
+                        "{} To go on with the older backup say so: --backup-name {name} or --fallback \
+                         (in a VitessRestore backup.name or fallback: true)",
+                        sentence(&cause.remedy)
+                    ),
+                    None => cause.remedy,
+                };
+                Failure { reason: cause.reason, message: self.to_string(), remedy }
+            }
             _ => Failure { reason: self.reason(), message: self.to_string(), remedy: self.remedy() },
         };
         Failure { remedy: sentence(&failure.remedy), ..failure }
+    }
+
+    /// The fault is the stored backup's: another backup may well do.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::HashMismatch { .. }
+            | Self::HashAbsent { .. }
+            | Self::ObjectsMissing { .. }
+            | Self::ObjectSize { .. }
+            | Self::Decompression { .. }
+            | Self::ManifestUnusable { .. }
+            | Self::Storage(StorageError::NotFound { .. }) => true,
+            Self::BackupUnusable(PassedOver { why, .. }) => matches!(why, Why::ManifestUnreadable(_)),
+            _ => false,
+        }
     }
 
     fn reason(&self) -> Reason {
@@ -149,7 +183,10 @@ impl EngineError {
             Self::InvalidArguments(_) | Self::Shard(_) => Reason::InvalidArguments,
             Self::Storage(error) => error.failure().reason,
             Self::Mysqld(error) => error.failure().reason,
-            Self::NotPutBack { cause, .. } | Self::RestoreCutShort { cause } => cause.reason(),
+            Self::NotPutBack { cause, .. }
+            | Self::RestoreCutShort { cause }
+            | Self::BackupDamaged { cause, older: _ } => cause.reason(),
+            Self::MysqldStartedMeanwhile { .. } => Reason::MysqldStartedMeanwhile,
             Self::Layout(_) | Self::TabletDir { .. } => Reason::TabletDirInvalid,
             Self::Interrupted(Cause::Signal(_)) => Reason::Cancelled,
             Self::Interrupted(Cause::Deadline(_)) => Reason::DeadlineExceeded,
@@ -175,7 +212,7 @@ impl EngineError {
                 Why::VersionIncompatible(_) => Reason::VersionIncompatible,
                 Why::Incomplete | Why::Incremental | Why::TooNew(_) | Why::TimeUnknown(_) => Reason::NoCompleteBackup,
             },
-            Self::ManifestUnusable { .. } => Reason::ManifestUnreadable,
+            Self::ManifestUnusable { .. } | Self::CompressionUnknown { .. } => Reason::ManifestUnreadable,
             Self::EngineNotSupported { .. } => Reason::EngineNotSupported,
             Self::HashMismatch { .. } | Self::HashAbsent { .. } => Reason::HashMismatch,
             Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
@@ -211,6 +248,9 @@ impl EngineError {
             Self::PositionMoved { .. } => {
                 "Keep VTOrc from starting replication on a tablet that is being backed up (tablet type BACKUP), and take the backup again"
             }
+            Self::MysqldStartedMeanwhile { .. } => {
+                "Find out what started it (a container of mysqlctld that started again, a person), then run it again"
+            }
             Self::ReplicationNotRestarted { .. } => {
                 "See SHOW REPLICA STATUS on the tablet; `vtctldclient ReparentTablet <alias>` sets its source anew"
             }
@@ -235,6 +275,9 @@ impl EngineError {
             Self::BackupNotFound { .. } => "See `vitess-backup list` for the names",
             Self::BackupUnusable(passed_over) => unusable_remedy(&passed_over.why),
             Self::ManifestUnusable { .. } => "Restore another backup (--backup-name)",
+            Self::CompressionUnknown { .. } => {
+                "Give the command that decompresses it (--external-decompressor), or restore another backup (--backup-name)"
+            }
             Self::EngineNotSupported { .. } => {
                 "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
             }
@@ -253,9 +296,12 @@ impl EngineError {
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
-            Self::Storage(_) | Self::Mysqld(_) | Self::NotPutBack { .. } | Self::Internal(_) | Self::Panicked => {
-                "This is a bug: report it with the log"
-            }
+            Self::Storage(_)
+            | Self::Mysqld(_)
+            | Self::NotPutBack { .. }
+            | Self::BackupDamaged { .. }
+            | Self::Internal(_)
+            | Self::Panicked => "This is a bug: report it with the log",
         };
         remedy.to_owned()
     }

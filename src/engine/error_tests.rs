@@ -32,6 +32,7 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::RestoreInterrupted { backup: name.clone() }, Reason::InterruptedRun),
         (EngineError::InterruptedRun { what: "x".into() }, Reason::InterruptedRun),
         (EngineError::PositionMoved { noted: "a".into(), found: "b".into() }, Reason::ReplicationNotRestarted),
+        (EngineError::MysqldStartedMeanwhile { evidence: "x".into() }, Reason::MysqldStartedMeanwhile),
         (EngineError::ReplicationNotRestarted { cause: "x".into() }, Reason::ReplicationNotRestarted),
         (EngineError::FilesNotCarried(vec!["x.isl points away".into()]), Reason::FilesNotCarried),
         (EngineError::NoSpace { path: path.clone(), needed: 2, available: 1 }, Reason::NoSpace),
@@ -49,6 +50,14 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::BackupUnusable(passed_over(Why::VersionIncompatible("x".into()))), Reason::VersionIncompatible),
         (EngineError::BackupUnusable(passed_over(Why::EngineNotAllowed("x".into()))), Reason::EngineNotAllowed),
         (EngineError::ManifestUnusable { backup: name.clone(), cause: "x".into() }, Reason::ManifestUnreadable),
+        (EngineError::CompressionUnknown { backup: name.clone(), cause: "x".into() }, Reason::ManifestUnreadable),
+        (
+            EngineError::BackupDamaged {
+                cause: Box::new(EngineError::ObjectsMissing { backup: name.clone(), objects: vec!["7".into()] }),
+                older: Some("2024-01-01.030405.zone1-0000000101".into()),
+            },
+            Reason::ObjectMissing,
+        ),
         (EngineError::EngineNotSupported { engine: "mysqlshell".into() }, Reason::EngineNotSupported),
         (
             EngineError::HashMismatch {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::report::Operation;
-use crate::engine::{EngineError, TabletType, Vtctld};
+use crate::engine::{EngineError, TabletType, Vtctld, kill_point};
 use crate::mysqld::{ReplicationSource, SemiSync};
 use crate::topo::KeyspaceShard;
 
@@ -171,7 +171,9 @@ impl Journal {
     /// Durable when it returns.
     pub fn write(&self, entry: &Entry) -> Result<(), EngineError> {
         let path = self.path();
-        self.replace(&path, entry).map_err(|source| EngineError::FileUnwritable { path, source })
+        self.replace(&path, entry).map_err(|source| EngineError::FileUnwritable { path, source })?;
+        kill_point::journal_changed();
+        Ok(())
     }
 
     fn replace(&self, path: &Path, entry: &Entry) -> io::Result<()> {
@@ -187,7 +189,10 @@ impl Journal {
     pub fn remove(&self) -> Result<(), EngineError> {
         let path = self.path();
         match fs::remove_file(&path).and_then(|()| sync_directory(&self.directory)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                kill_point::journal_changed();
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(EngineError::FileUnwritable { path, source }),
         }

@@ -2,6 +2,7 @@
 //!
 //! * [`builtin`]: Vitess's builtin engine: files copied while mysqld is down.
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
+//! * [`kill_point`]: where tests kill a run; empty in a release build.
 //! * [`catalogue`]: what is in storage: list, remove, choose.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
@@ -12,6 +13,7 @@ pub mod catalogue;
 mod error;
 mod interrupt;
 pub mod journal;
+pub mod kill_point;
 pub mod recover;
 mod replication;
 mod tablet;

@@ -84,6 +84,8 @@ pub async fn before_restore(
     let before = entry.before.clone();
     if entry.operation == Operation::Restore && entry.step >= JournalStep::ClearingData {
         monitor.note("an earlier restore of this tablet did not end; starting over");
+        // It may have been killed between the end of its marker and that of its journal.
+        write_marker(&tablet.directory)?;
         return Ok(before);
     }
     monitor.step(Step::Recovering);

@@ -88,6 +88,7 @@ pub fn restore(spec: &VitessRestoreSpec, onto: &RestoreOnto<'_>, storage: &[Stri
     let BackupSelector { latest: _, name, at_or_before, to_timestamp: _, to_position: _ } = &spec.backup;
     args.extend(name.iter().map(|name| format!("--backup-name={name}")));
     args.extend(at_or_before.iter().map(|time| format!("--restore-from-backup-ts={time}")));
+    args.extend(spec.fallback.then(|| "--fallback".to_owned()));
     args.push(match spec.existing_data {
         ExistingData::Refuse => "--existing-data=refuse".to_owned(),
         ExistingData::Replace => "--existing-data=replace".to_owned(),

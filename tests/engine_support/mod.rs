@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::mysql::Tablet;
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::codec::{Codec, Compression};
-use vitess_backup::engine::builtin::{self, BackupDone, BackupOptions, ExistingData, RestoreOptions};
+use vitess_backup::engine::builtin::{self, BackupOptions, Done, ExistingData, RestoreOptions};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::storage::{BackupStorage, Location};
@@ -124,7 +124,9 @@ impl Shard {
         shard
     }
 
-    async fn write_on(&self) {
+    /// Has a client write until [`Self::stop_writing`].
+    pub async fn write_on(&self) {
+        self.writing.store(true, Ordering::Relaxed);
         let mysql = self.primary.mysql();
         let writing = self.writing.clone();
         let writer = tokio::spawn(async move {
@@ -153,7 +155,7 @@ impl Shard {
     }
 
     /// Backs the replica up.
-    pub async fn backup(&self, monitor: &dyn Monitor) -> Result<BackupDone, EngineError> {
+    pub async fn backup(&self, monitor: &dyn Monitor) -> Result<Done, EngineError> {
         let tablet = self.engine_tablet(&self.replica);
         builtin::backup(&tablet, &self.storage(), &backup_options(), &Interrupt::new(), monitor).await
     }
@@ -211,6 +213,7 @@ pub fn backup_options() -> BackupOptions {
 pub fn restore_options(existing_data: ExistingData) -> RestoreOptions {
     RestoreOptions {
         wanted: Wanted::Latest,
+        fallback: false,
         existing_data,
         allowed_engines: Vec::new(),
         concurrency: 4,

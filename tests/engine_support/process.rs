@@ -1,5 +1,6 @@
 //! The engine as a process of its own, to be killed.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -45,6 +46,18 @@ pub fn run_to(code: i32, arguments: &str) -> serde_json::Value {
     outcome
 }
 
+/// Runs with a kill injected at this point (`vitess_backup::engine::kill_point`); false when the run came to a good end
+/// before it came there.
+pub fn run_killed_at(point: &str, arguments: &str) -> bool {
+    let output = command(arguments).env("VITESS_BACKUP_TEST_KILL", point).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    match (output.status.signal(), output.status.code()) {
+        (Some(9), _) => true,
+        (_, Some(0)) => false,
+        _ => panic!("{arguments} was to be killed at {point} and ended with {}:\n{log}", output.status),
+    }
+}
+
 impl Shard {
     pub fn storage_arguments(&self) -> String {
         format!("--backup-storage-implementation file --file-backup-storage-root {}", self.backups.path().display())
@@ -58,6 +71,10 @@ impl Shard {
     pub fn backup_arguments(&self) -> String {
         let tablet = self.tablet_arguments(&self.replica);
         format!("backup zone1-102 --keyspace commerce --shard 0 {tablet} --compression-level 9")
+    }
+
+    pub fn quick_backup_arguments(&self) -> String {
+        self.backup_arguments().replace("--compression-level 9", "--compression-engine-name lz4")
     }
 
     pub fn restore_arguments(&self) -> String {

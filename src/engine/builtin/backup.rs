@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 use crate::backup::manifest::{self, Builtin, Manifest, Method};
 use crate::backup::name::BackupName;
-use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
+use crate::backup::report::{Operation, ReplicationOutcome};
 use crate::codec::Compression;
+use crate::engine::builtin::at_rest::{self, Written};
 use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::copy::{self, Parallel, Stored};
+use crate::engine::builtin::done::Done;
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
@@ -44,39 +46,6 @@ pub struct BackupOptions {
     pub backup_time: jiff::Timestamp,
 }
 
-/// A backup that was made, read back and found whole.
-#[derive(Clone, Debug)]
-pub struct BackupDone {
-    pub name: String,
-    pub manifest: Manifest,
-    /// Bytes as stored, MANIFEST included.
-    pub stored_bytes: u64,
-    /// Bytes of the files before compression.
-    pub data_bytes: u64,
-    pub files: u64,
-    pub downtime: Duration,
-    pub replication: ReplicationOutcome,
-    pub warnings: Vec<String>,
-}
-
-impl BackupDone {
-    /// Writes it into the outcome.
-    pub fn fill(self, outcome: &mut Outcome) {
-        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
-        outcome.backup_name = Some(name);
-        outcome.engine = Some(manifest.engine().to_owned());
-        outcome.position = Some(manifest.position.clone());
-        outcome.purged_position = Some(manifest.purged_position.clone());
-        outcome.manifest = Some(manifest.summary());
-        outcome.size_bytes = Some(stored_bytes);
-        outcome.data_bytes = Some(data_bytes);
-        outcome.files = Some(files);
-        outcome.downtime_seconds = Some(downtime.as_secs_f64());
-        outcome.replication = Some(replication);
-        outcome.warnings.extend(warnings);
-    }
-}
-
 /// Backs the tablet up.
 ///
 /// # Errors
@@ -88,7 +57,7 @@ pub async fn backup(
     options: &BackupOptions,
     interrupt: &Interrupt,
     monitor: &dyn Monitor,
-) -> Result<BackupDone, EngineError> {
+) -> Result<Done, EngineError> {
     let shard = tablet.shard()?;
     let name = BackupName::new(options.backup_time, tablet.alias()?.clone()).to_string();
     if tablet.is_at_rest() {
@@ -169,7 +138,7 @@ struct PutBack {
 }
 
 impl Run<'_> {
-    async fn end(mut self, tablet: &Tablet) -> Result<BackupDone, EngineError> {
+    async fn end(mut self, tablet: &Tablet) -> Result<Done, EngineError> {
         let copied = AssertUnwindSafe(self.copy()).catch_unwind().await;
         let copied = copied.unwrap_or(Err(EngineError::Panicked));
         // First the tablet, whatever happened.
@@ -215,18 +184,20 @@ impl Run<'_> {
         self.server.stop().await?;
         self.is_down = true;
         self.at(JournalStep::CopyingFiles)?;
-        let (selection, stored) = interrupt.race(self.copy_files()).await?;
+        let (selection, stored) = interrupt.race(at_rest::during(&self.server.layout, self.copy_files())).await?;
         Ok(Copied { noted, purged, selection, stored })
     }
 
     async fn copy_files(&self) -> Result<(Selection, Vec<Stored>), EngineError> {
         self.monitor.step(Step::CopyingFiles);
         let selection = self.select().await?;
+        let written = Written::of(&selection.files);
         self.monitor.totals(selection.bytes(), selection.files.len() as u64);
         let blocks = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
         let parallel = Parallel { files: self.options.concurrency, blocks };
         let stored =
             copy::upload(&self.handle, &selection.files, &self.options.compression, parallel, self.monitor).await?;
+        written.unchanged(&selection.files)?;
         Ok((selection, stored))
     }
 
@@ -286,7 +257,7 @@ impl Run<'_> {
         EngineError::NotPutBack { cause: Box::new(cause), run }
     }
 
-    async fn finish(self, tablet: &Tablet, copied: Copied, put_back: PutBack) -> Result<BackupDone, EngineError> {
+    async fn finish(self, tablet: &Tablet, copied: Copied, put_back: PutBack) -> Result<Done, EngineError> {
         let interrupt = self.interrupt;
         let PutBack { downtime, position, replication } = put_back;
         let (replication, trouble) = match replication {
@@ -300,7 +271,7 @@ impl Run<'_> {
             let stored_bytes = self.seal(&manifest, &copied.stored).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
-            Ok(BackupDone { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings })
+            Ok(Done { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings })
         }));
         let ended = ended.catch_unwind().await.unwrap_or(Err(EngineError::Panicked));
         match (ended, trouble) {
@@ -371,7 +342,7 @@ impl Run<'_> {
             incremental_details: None,
             method: Method::Builtin(Builtin {
                 compression_engine: compression.codec().engine_name().to_owned(),
-                file_entries: copied.stored.iter().map(|stored| stored.entry.clone()).collect(),
+                file_entries: copied.stored.iter().map(store::entry).collect(),
                 skip_compress: compression.skip_compress(),
                 external_decompressor: self.options.manifest_external_decompressor.clone().unwrap_or_default(),
             }),

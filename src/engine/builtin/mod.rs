@@ -3,12 +3,15 @@
 //! The format is Vitess's to the byte; the sequence departs from it where Vitess leaves a tablet down or a damaged backup
 //! looking good (see `docs/design.md`, "Builtin, step by step").
 
+mod at_rest;
 mod backup;
 mod check;
 mod clearing;
 mod copy;
+mod done;
 mod fetch;
 mod files;
+mod pick;
 mod position;
 mod rejoin;
 mod restore;
@@ -19,14 +22,18 @@ mod store;
 mod target;
 mod verify;
 
-pub use backup::{BackupDone, BackupOptions, backup};
+pub use backup::{BackupOptions, backup};
+pub use done::Done;
 pub use restore::restore;
-pub use restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
+pub use restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 pub use verify::{VerifyDone, VerifyOptions, verify};
 
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.
 const EMPTY_DIRECTORIES: &str = "EmptyDirectories";
 /// Likewise: bytes of all files before compression, so that a restore knows how much space it needs.
 const DATA_BYTES: &str = "DataBytes";
+/// Likewise, in each of the FileEntries: bytes of the object as stored, so that a restore finds a damaged one before it
+/// touches anything.
+const STORED_BYTES: &str = "StoredBytes";
 /// BackupMethod.
 const METHOD: &str = "builtin";

@@ -8,20 +8,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backup::choose::Facts;
 use crate::backup::report::{Operation, ReplicationOutcome};
-use crate::codec::Decompression;
 use crate::engine::builtin::clearing::Clearing;
+use crate::engine::builtin::done::Done;
+use crate::engine::builtin::pick::{Pick, Picked, choose};
 use crate::engine::builtin::rejoin::{self, Sources};
-use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
+use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 use crate::engine::builtin::scene::{self, Look, Scene};
-use crate::engine::builtin::target::{self, Target};
-use crate::engine::builtin::{fetch, space};
-use crate::engine::catalogue::{self, Chosen};
+use crate::engine::builtin::{at_rest, fetch};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
 use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication};
-use crate::mysqld::{ServerVersion, check_compatible};
+use crate::mysqld::ServerVersion;
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
 use crate::topo::KeyspaceShard;
@@ -42,7 +40,7 @@ pub async fn restore(
     if tablet.is_at_rest() && !tablet.directory.exists() {
         // A new volume: nothing is made there before a backup is found.
         monitor.step(Step::ChoosingBackup);
-        if interrupt.race(choose(storage, shard, options, None)).await?.is_none() {
+        if interrupt.race(choose(storage, shard, options, None, &[])).await?.is_none() {
             return Ok(RestoreEnd::NoBackup);
         }
         fetch::make_directory(&tablet.directory, None)?;
@@ -67,22 +65,6 @@ pub async fn restore(
     attempt.carry_out(*scene, prepared, earlier).await.map(|done| RestoreEnd::Restored(Box::new(done)))
 }
 
-/// Chooses a backup; `server` is the version that it must fit, when known.
-async fn choose(
-    storage: &BackupStorage,
-    shard: &KeyspaceShard,
-    options: &RestoreOptions,
-    server: Option<&str>,
-) -> Result<Option<Chosen>, EngineError> {
-    let rule = |facts: &Facts| match server {
-        Some(server) => {
-            check_compatible(&facts.mysql_version, server, facts.upgrade_safe).map_err(|why| why.to_string())
-        }
-        None => Ok(()),
-    };
-    catalogue::choose(storage, shard, &options.wanted, &options.allowed_engines, &rule).await
-}
-
 struct Attempt<'a> {
     tablet: &'a Tablet,
     storage: &'a BackupStorage,
@@ -96,15 +78,15 @@ struct Attempt<'a> {
 }
 
 /// What was checked.
-struct Prepared {
-    chosen: Chosen,
-    target: Target,
-    decompression: Decompression,
+struct Prepared<'a> {
+    picked: Picked,
+    /// For another one, should this one turn out damaged.
+    pick: Pick<'a>,
     version: Option<String>,
     warnings: Vec<String>,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     /// Looks at the tablet. `None`: there is no backup, so that nothing more needs to be known.
     async fn scene(&self) -> Result<Option<Box<Scene>>, EngineError> {
         let data = match self.interrupt.race(scene::look(self.tablet, self.shard, self.monitor)).await? {
@@ -119,7 +101,7 @@ impl Attempt<'_> {
             return Err(EngineError::Internal("only mysqlctld can be unreachable".to_owned()));
         };
         self.monitor.step(Step::ChoosingBackup);
-        if self.interrupt.race(choose(self.storage, self.shard, self.options, None)).await?.is_none() {
+        if self.interrupt.race(choose(self.storage, self.shard, self.options, None, &[])).await?.is_none() {
             return Ok(None);
         }
         // The tablet cannot start as it is. With the marker mysqlctld answers and leaves mysqld down.
@@ -172,7 +154,7 @@ impl Attempt<'_> {
     }
 
     /// Chooses the backup and checks all that can be checked. `None`: there is none.
-    async fn prepare(&self, scene: &Scene) -> Result<Option<Prepared>, EngineError> {
+    async fn prepare(&self, scene: &Scene) -> Result<Option<Prepared<'a>>, EngineError> {
         let mut warnings = Vec::new();
         if let Some(before) =
             scene.before.as_ref().filter(|before| scene.data.is_some() && replication::is_primary(before))
@@ -184,22 +166,10 @@ impl Attempt<'_> {
         }
         let version = self.version(&scene.server, &mut warnings).await?;
         self.monitor.step(Step::ChoosingBackup);
-        let Some(chosen) = choose(self.storage, self.shard, self.options, version.as_deref()).await? else {
-            return Ok(None);
-        };
-        for passed_over in &chosen.passed_over {
-            warnings.push(format!("passed over {passed_over}"));
-        }
-        self.monitor.note(&format!("restoring backup {} of {}", chosen.handle.name(), self.shard));
-        let name = chosen.handle.name();
-        let builtin = target::builtin_of(name, &chosen.manifest)?;
-        let external = self.options.external_decompressor.as_deref();
-        let use_manifest = self.options.external_decompressor_use_manifest;
-        let decompression = target::decompression(name, builtin, external, use_manifest)?;
-        let objects = chosen.handle.objects().await?;
-        let target = target::plan(name, &chosen.manifest, &objects, &scene.server.layout)?;
-        space::check(&scene.server.layout, &target)?;
-        Ok(Some(Prepared { chosen, target, decompression, version, warnings }))
+        let layout = scene.server.layout.clone();
+        let mut pick = Pick::new(self.storage, self.shard, self.options, self.monitor, layout, version.clone());
+        let picked = pick.next().await?;
+        Ok(picked.map(|picked| Prepared { picked, pick, version, warnings }))
     }
 
     /// The version of the mysqld that is to start on the data.
@@ -219,42 +189,51 @@ impl Attempt<'_> {
     async fn carry_out(
         &self,
         scene: Scene,
-        prepared: Prepared,
+        prepared: Prepared<'_>,
         earlier: Option<TabletState>,
-    ) -> Result<RestoreDone, EngineError> {
+    ) -> Result<Done, EngineError> {
         let Scene { server, before, source, data: _, is_new } = scene;
         let before = before.or(earlier);
-        let name = prepared.chosen.handle.name().to_owned();
-        let journal = |step| self.write(step, before.as_ref(), Some(&name));
-        journal(JournalStep::StoppingMysqld)?;
+        let Prepared { mut picked, mut pick, version, mut warnings } = prepared;
+        let journal = |step, picked: &Picked| self.write(step, before.as_ref(), Some(picked.chosen.handle.name()));
+        journal(JournalStep::StoppingMysqld, &picked)?;
         recover::write_marker(&self.tablet.directory)?;
         let down_since = Instant::now();
         // Not to be cut short: a mysqld that was told to stop stops, whether anyone waits for it or not.
         if let Err(error) = self.stop(&server).await.and_then(|()| self.interrupt.check()) {
             return Err(self.undo(&server, before.as_ref(), error).await);
         }
-        let clearing = match Clearing::of(&server.layout) {
+        let mut clearing = match at_rest::look(&server.layout).await.and_then(|()| Clearing::of(&server.layout)) {
             Ok(clearing) => clearing,
             Err(error) => return Err(self.undo(&server, before.as_ref(), error).await),
         };
-        journal(JournalStep::ClearingData)?;
+        journal(JournalStep::ClearingData, &picked)?;
         let sources =
             Sources { vtctld: self.options.vtctld.as_ref(), before: before.as_ref(), source: source.as_ref() };
         let cut_short = |cause| EngineError::RestoreCutShort { cause: Box::new(cause) };
-        let filled = self.interrupt.race(self.fill(&server, &prepared, clearing, is_new)).await;
-        let data_bytes = filled.map_err(cut_short)?;
-        let mut warnings = prepared.warnings.clone();
+        let data_bytes = loop {
+            let fill =
+                at_rest::during(&server.layout, self.fill(&server, &picked, clearing, is_new, version.as_deref()));
+            let error = match self.interrupt.race(fill).await {
+                Ok(written) => break written,
+                Err(error) => error,
+            };
+            picked = self.another(&mut pick, picked, error).await.map_err(cut_short)?;
+            journal(JournalStep::ClearingData, &picked)?;
+            clearing = Clearing::of(&server.layout).map_err(cut_short)?;
+        };
+        warnings.extend(pick.warnings(&picked));
         let (downtime, replication) = if self.tablet.is_at_rest() {
             warnings.push(
                 "mysqld was not started; Vitess sets the replication source when the tablet joins its shard".to_owned(),
             );
             (Duration::ZERO, ReplicationOutcome::NotConfigured)
         } else {
-            journal(JournalStep::StartingMysqld)?;
-            self.interrupt.race(self.start(&server, &prepared)).await.map_err(cut_short)?;
+            journal(JournalStep::StartingMysqld, &picked)?;
+            self.interrupt.race(self.start(&server, version.as_deref())).await.map_err(cut_short)?;
             let downtime = down_since.elapsed();
-            journal(JournalStep::SettingPosition)?;
-            let position = prepared.target.position.as_ref();
+            journal(JournalStep::SettingPosition, &picked)?;
+            let position = picked.target.position.as_ref();
             let set = self.interrupt.race(rejoin::set_position(&server.mysql, position, self.monitor));
             set.await.map_err(cut_short)?;
             // From here on the data is whole, whatever becomes of replication.
@@ -265,16 +244,26 @@ impl Attempt<'_> {
         };
         recover::remove_marker(&self.tablet.directory)?;
         self.journal.remove()?;
-        Ok(RestoreDone {
-            stored_bytes: prepared.target.stored_bytes(),
-            files: prepared.target.files.len() as u64,
-            manifest: prepared.chosen.manifest,
-            name,
+        Ok(Done {
+            stored_bytes: picked.target.stored_bytes(),
+            files: picked.target.files.len() as u64,
+            name: picked.chosen.handle.name().to_owned(),
+            manifest: picked.chosen.manifest,
             data_bytes,
             downtime,
             replication,
             warnings,
         })
+    }
+
+    /// Another backup in place of one that turned out damaged when the old data was gone.
+    ///
+    /// # Errors
+    /// The damage, when there is none or none is to be taken.
+    async fn another(&self, pick: &mut Pick<'_>, damaged: Picked, error: EngineError) -> Result<Picked, EngineError> {
+        self.interrupt.race(pick.set_aside(damaged.chosen.handle.name(), error)).await?;
+        let another = self.interrupt.race(pick.next()).await?;
+        another.ok_or_else(|| EngineError::Internal("the older backup is gone".to_owned()))
     }
 
     async fn stop(&self, server: &Server) -> Result<(), EngineError> {
@@ -306,9 +295,10 @@ impl Attempt<'_> {
     async fn fill(
         &self,
         server: &Server,
-        prepared: &Prepared,
+        picked: &Picked,
         clearing: Clearing,
         is_new: bool,
+        version: Option<&str>,
     ) -> Result<u64, EngineError> {
         let layout = &server.layout;
         self.monitor.step(Step::ClearingData);
@@ -321,35 +311,28 @@ impl Attempt<'_> {
             fetch::give(&directory, owner)?;
         }
         if is_new {
-            let version = prepared.version.as_deref().and_then(|version| ServerVersion::parse(version).ok());
+            let version = version.and_then(|version| ServerVersion::parse(version).ok());
             layout.write_my_cnf(version.as_ref(), &[]).await?;
         }
         server.control.reinit_config().await?;
 
         self.monitor.step(Step::CopyingFiles);
-        let target = &prepared.target;
+        let Picked { chosen, target, decompression } = picked;
         self.monitor.totals(target.least_bytes(), target.files.len() as u64);
         for directory in &target.empty_directories {
             fetch::make_directory(directory, owner)?;
         }
-        let handle = &prepared.chosen.handle;
+        let handle = &chosen.handle;
         let at_a_time = self.options.concurrency;
-        let fetched = fetch::download(
-            handle,
-            &target.files,
-            &prepared.decompression,
-            at_a_time,
-            owner,
-            target.data_bytes,
-            self.monitor,
-        )
-        .await?;
+        let fetched =
+            fetch::download(handle, &target.files, decompression, at_a_time, owner, target.data_bytes, self.monitor)
+                .await?;
         Ok(fetched.written)
     }
 
     /// Starts mysqld on the restored files, by way of an upgrade when the version does not upgrade itself.
-    async fn start(&self, server: &Server, prepared: &Prepared) -> Result<(), EngineError> {
-        let upgrades_itself = match &prepared.version {
+    async fn start(&self, server: &Server, version: Option<&str>) -> Result<(), EngineError> {
+        let upgrades_itself = match version {
             Some(version) => ServerVersion::parse(version).is_ok_and(|version| version.upgrades_itself()),
             None => false,
         };

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::backup::manifest;
+use crate::backup::manifest::{self, FileEntry};
 use crate::engine::EngineError;
+use crate::engine::builtin::STORED_BYTES;
 use crate::engine::builtin::copy::Stored;
 use crate::engine::catalogue::{self, Look};
 use crate::progress::{Monitor, Step};
@@ -35,6 +36,14 @@ pub async fn make_way(
             Ok(())
         }
     }
+}
+
+/// A stored file for the MANIFEST, with its size in storage.
+pub fn entry(stored: &Stored) -> FileEntry {
+    let Stored { entry, size } = stored;
+    let mut entry = entry.clone();
+    entry.unknown.insert(STORED_BYTES.to_owned(), (*size).into());
+    entry
 }
 
 /// Removes a backup that is not to be; true when it is gone. Trouble is noted: there is an error to tell already.

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::backup::manifest::{Base, Builtin, FileEntry, Manifest, Method};
 use crate::codec::Decompression;
 use crate::engine::EngineError;
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES};
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, STORED_BYTES};
 use crate::mysqld::Layout;
 use crate::replication::Position;
 use crate::storage::StoredObject;
@@ -106,14 +106,14 @@ pub fn decompression(
     let from_manifest =
         Some(builtin.external_decompressor.as_str()).filter(|command| use_manifest && !command.is_empty());
     Decompression::new(&builtin.compression_engine, builtin.skip_compress, external.or(from_manifest))
-        .map_err(|error| unusable(backup, &error.to_string()))
+        .map_err(|error| EngineError::CompressionUnknown { backup: backup.to_owned(), cause: error.to_string() })
 }
 
 /// The objects that the MANIFEST needs, by name, with where each file belongs below its base; `root` maps the bases.
 ///
 /// # Errors
 /// `ManifestUnusable` for a path that leaves its base, an unknown base or two entries for one file; `HashAbsent`;
-/// `ObjectsMissing`.
+/// `ObjectsMissing`, `ObjectSize` (only our own MANIFESTs tell the sizes).
 pub fn files(
     backup: &str,
     builtin: &Builtin,
@@ -142,6 +142,10 @@ pub fn files(
             return Err(EngineError::HashAbsent { backup: backup.to_owned(), object, file: entry.name.clone() });
         }
         match sizes.get(object.as_str()) {
+            Some(&found) if size_of(entry).is_some_and(|expected| expected != found) => {
+                let expected = size_of(entry).unwrap_or_default();
+                return Err(EngineError::ObjectSize { backup: backup.to_owned(), object, expected, found });
+            }
             Some(&stored) => {
                 files.push(TargetFile { object, name: entry.name.clone(), path, hash: entry.hash.clone(), stored });
             }
@@ -153,6 +157,11 @@ pub fn files(
     } else {
         Err(EngineError::ObjectsMissing { backup: backup.to_owned(), objects: missing })
     }
+}
+
+/// Bytes of its object, when the MANIFEST says (ours do).
+fn size_of(entry: &FileEntry) -> Option<u64> {
+    entry.unknown.get(STORED_BYTES)?.as_u64()
 }
 
 /// Checks a backup against the tablet that it is to be restored onto.

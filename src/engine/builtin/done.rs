@@ -1,0 +1,41 @@
+//! What a backup or a restore gives.
+
+use std::time::Duration;
+
+use crate::backup::manifest::Manifest;
+use crate::backup::report::{Outcome, ReplicationOutcome};
+
+/// A backup that was made, read back and found whole; or one that was restored.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The backup's.
+    pub name: String,
+    pub manifest: Manifest,
+    /// Bytes as stored; of a backup with its MANIFEST, of a restore the files alone.
+    pub stored_bytes: u64,
+    /// Bytes of the tablet's files.
+    pub data_bytes: u64,
+    pub files: u64,
+    /// How long mysqld was down.
+    pub downtime: Duration,
+    pub replication: ReplicationOutcome,
+    pub warnings: Vec<String>,
+}
+
+impl Done {
+    /// Writes it into the outcome.
+    pub fn fill(self, outcome: &mut Outcome) {
+        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
+        outcome.backup_name = Some(name);
+        outcome.engine = Some(manifest.engine().to_owned());
+        outcome.position = Some(manifest.position.clone());
+        outcome.purged_position = Some(manifest.purged_position.clone());
+        outcome.manifest = Some(manifest.summary());
+        outcome.size_bytes = Some(stored_bytes);
+        outcome.data_bytes = Some(data_bytes);
+        outcome.files = Some(files);
+        outcome.downtime_seconds = Some(downtime.as_secs_f64());
+        outcome.replication = Some(replication);
+        outcome.warnings.extend(warnings);
+    }
+}
