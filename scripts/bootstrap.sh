@@ -35,12 +35,17 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
-# A C compiler for the compression libraries, the roots for the image; the rest is the cluster's.
+# A C compiler for the compression libraries (ISA-L's assembler and autotools too), the roots for the image; the rest is the
+# cluster's.
 needed=(gcc libc6-dev make ca-certificates)
+isal=()
+[ "$(uname -m)" != x86_64 ] || isal=(nasm autoconf automake libtool)
+needed+=("${isal[@]}")
 if command -v dpkg-query >/dev/null; then
   exec tests/e2e/ground/packages.sh "${needed[@]}"
 fi
-for command in cc make jq curl; do
+[ ${#isal[@]} -eq 0 ] || isal=(nasm autoreconf libtoolize)
+for command in cc make jq curl "${isal[@]}"; do
   command -v "$command" >/dev/null || need "$command"
 done
 [ ${#missing[@]} -eq 0 ] || { printf 'Please install: %s\n' "${missing[*]}" >&2; exit 1; }

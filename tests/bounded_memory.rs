@@ -44,7 +44,7 @@ async fn there_and_back(codec: Codec, total: u64) -> u64 {
     let read = Arc::new(AtomicU64::new(0));
     let stored = Tally::new();
     let compressed = compress(&compression, blocks(total, compression.block_size(), read.clone()), 2);
-    let mut decompressed = decompress(&decompression, stored.over(compressed));
+    let mut decompressed = decompress(&decompression, stored.over(compressed), 2);
     let (mut out, mut most) = (0, 0);
     while let Some(chunk) = decompressed.try_next().await.unwrap() {
         out += chunk.len() as u64;
@@ -75,7 +75,7 @@ async fn assert_small_objects_that_grow_are_taken_in_pieces(began: u64) {
     assert!(member.len() < 1 << 20);
     let object = Bytes::from(member.repeat(8));
     let decompression = Decompression::new("pgzip", false, None).unwrap();
-    let mut decompressed = decompress(&decompression, stream::iter([Ok::<_, io::Error>(object)]));
+    let mut decompressed = decompress(&decompression, stream::iter([Ok::<_, io::Error>(object)]), 2);
     let first = decompressed.try_next().await.unwrap().unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert!(peak() - began < ALLOWED, "{} MiB", (peak() - began) / MIB);

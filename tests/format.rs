@@ -135,7 +135,7 @@ async fn read_object(backup: &BackupHandle, builtin: &Builtin, index: usize, ent
     let (size, body) = backup.get_stream(&index.to_string()).await.unwrap();
     let stored = Tally::new();
     let decompression = Decompression::new(&builtin.compression_engine, builtin.skip_compress, None).unwrap();
-    let chunks: Vec<Bytes> = decompress(&decompression, stored.over(body)).try_collect().await.unwrap();
+    let chunks: Vec<Bytes> = decompress(&decompression, stored.over(body), 2).try_collect().await.unwrap();
     assert_eq!((stored.hex(), stored.bytes()), (entry.hash.clone(), size), "{entry:?}");
     chunks.concat()
 }
@@ -175,7 +175,7 @@ async fn every_object_of_an_xtrabackup_backup_decompresses(
     let mut stripes: Vec<Vec<u8>> = Vec::new();
     for object in objects {
         let (_, body) = backup.get_stream(object).await.unwrap();
-        stripes.push(decompress(&decompression, body).try_collect::<Vec<_>>().await.unwrap().concat());
+        stripes.push(decompress(&decompression, body, 2).try_collect::<Vec<_>>().await.unwrap().concat());
     }
     // The stripes are dealt out in blocks of that size, the last of which may be short.
     let blocks =

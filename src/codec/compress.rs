@@ -1,23 +1,25 @@
 //! Compressing: each block by itself, several at a time, in order.
 
-use std::io::{self, Write};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use flate2::GzBuilder;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
-use zstd::zstd_safe::CParameter;
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::{self, CParameter};
 
-use super::{Codec, CodecError, Compression, external};
+use super::cores::on_a_core;
+use super::{Codec, CodecError, Compression, external, gzip, lz4};
 
 /// zstd's window is at most 4 MiB: what Vitess's own writer uses at level 1, far below the 512 MiB that its reader takes.
 const ZSTD_WINDOW_LOG: u32 = 22;
 
 /// Compresses blocks of about [`Compression::block_size`] into a stream that Vitess's readers take.
 ///
-/// Runs on tokio's pool for blocking work, with at most `parallel` blocks in flight, which also bounds the memory: about
-/// two blocks each. An external command gets one stream and does what it likes. Stops at the first error.
+/// Runs on tokio's pool for blocking work, with at most `parallel` blocks in flight, which also bounds the memory, see
+/// [`Compression::stream_memory`]; over all streams no more blocks at a time than there are cores. An external command gets
+/// one stream and does what it likes. Stops at the first error.
 pub fn compress<'a, S>(
     compression: &Compression,
     blocks: S,
@@ -33,10 +35,14 @@ where
     if codec == Codec::None {
         return blocks.map_err(|source| CodecError::Read { source }).boxed();
     }
-    let compressed = move |block: io::Result<Bytes>| async move {
-        let block = block.map_err(|source| CodecError::Read { source })?;
-        let task = tokio::task::spawn_blocking(move || one(codec, level, &block));
-        task.await.map_err(|_| CodecError::Stopped)?.map_err(|source| CodecError::Compress { codec, source })
+    let writers = Writers { codec, level, idle: Arc::default() };
+    let compressed = move |block: io::Result<Bytes>| {
+        let writers = writers.clone();
+        async move {
+            let block = block.map_err(|source| CodecError::Read { source })?;
+            let written = on_a_core(move || writers.write(&block)).await?;
+            written.map_err(|source| CodecError::Compress { codec, source })
+        }
     };
     at_least_one(blocks).map(compressed).buffered(parallel.max(1)).boxed()
 }
@@ -59,34 +65,57 @@ where
     .fuse()
 }
 
-/// One member or frame. The seam for a faster gzip (ISA-L): nothing else knows which library writes it.
-fn one(codec: Codec, level: i32, block: &[u8]) -> io::Result<Bytes> {
-    match codec {
-        Codec::None => Ok(Bytes::copy_from_slice(block)),
-        Codec::Gzip(_) => gzip_member(level, block),
-        Codec::Zstd => zstd_frame(level, block),
-        Codec::Lz4 => lz4_frame(block),
-        Codec::External => Err(io::Error::other("an external command has no blocks")),
+/// The writers of one stream, at most as many as blocks are in flight, each used for one block after the other.
+#[derive(Clone)]
+struct Writers {
+    codec: Codec,
+    level: i32,
+    idle: Arc<Mutex<Vec<Writer>>>,
+}
+
+/// With what it needs for a block; nothing else knows which library writes one.
+enum Writer {
+    Gzip(gzip::Writer),
+    Zstd { compressor: Compressor<'static>, scratch: Vec<u8> },
+    Lz4 { scratch: Vec<u8> },
+}
+
+impl Writers {
+    fn write(&self, block: &[u8]) -> io::Result<Bytes> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut writer = idle.map_or_else(|| Writer::new(self.codec, self.level), Ok)?;
+        let written = writer.write(block)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(writer);
+        Ok(written)
     }
 }
 
-fn gzip_member(level: i32, block: &[u8]) -> io::Result<Bytes> {
-    let level = flate2::Compression::new(level.unsigned_abs());
-    let mut encoder = GzBuilder::new().write(Vec::with_capacity(block.len() / 2 + 64), level);
-    encoder.write_all(block)?;
-    Ok(encoder.finish()?.into())
-}
+impl Writer {
+    fn new(codec: Codec, level: i32) -> io::Result<Self> {
+        match codec {
+            Codec::Gzip(_) => gzip::Writer::new(level).map(Self::Gzip),
+            Codec::Zstd => {
+                let mut compressor = Compressor::new(level)?;
+                compressor.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
+                compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+                Ok(Self::Zstd { compressor, scratch: Vec::new() })
+            }
+            Codec::Lz4 => Ok(Self::Lz4 { scratch: Vec::new() }),
+            Codec::None | Codec::External => Err(io::Error::other("no blocks are written here")),
+        }
+    }
 
-fn zstd_frame(level: i32, block: &[u8]) -> io::Result<Bytes> {
-    let mut compressor = zstd::bulk::Compressor::new(level)?;
-    compressor.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
-    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-    compressor.compress(block).map(Bytes::from)
-}
-
-fn lz4_frame(block: &[u8]) -> io::Result<Bytes> {
-    let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max4MB).content_checksum(true);
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(block.len() / 2 + 64));
-    encoder.write_all(block)?;
-    Ok(encoder.finish().map_err(io::Error::from)?.into())
+    /// One member or frame, in a buffer of its size.
+    fn write(&mut self, block: &[u8]) -> io::Result<Bytes> {
+        match self {
+            Self::Gzip(writer) => writer.member(block),
+            Self::Zstd { compressor, scratch } => {
+                scratch.clear();
+                scratch.reserve(zstd_safe::compress_bound(block.len()));
+                compressor.compress_to_buffer(block, scratch)?;
+                Ok(Bytes::copy_from_slice(scratch))
+            }
+            Self::Lz4 { scratch } => lz4::write_frame(block, scratch),
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Decompressing: whatever Vitess reads, one stream on one thread, in step with reading and writing.
+//! Decompressing: whatever Vitess reads, in parts at a time where its members and frames can be told apart, else on one
+//! thread in step with reading and writing.
 
 use std::error::Error as StdError;
 use std::io::{self, BufRead, Read};
@@ -10,6 +11,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::lz4::Lz4Frames;
+use super::parallel::in_parts;
 use super::pipe::{Inlet, Outlet, Piece, through};
 use super::{Codec, CodecError, Decompression, external};
 
@@ -23,8 +25,14 @@ const CHUNK: u64 = 1 << 20;
 ///
 /// Reads many-membered gzip, many-framed zstd (windows up to 2^29) and lz4 (linked blocks as well, which Vitess refuses),
 /// skippable frames included. An object that ends early, has anything after its last member or frame, or is empty though
-/// compressed, ends in an error. Memory is bounded whatever the ratio: a few chunks of 1 MiB, and the codec's window.
-pub fn decompress<'a, S, E>(decompression: &Decompression, stored: S) -> BoxStream<'a, Result<Bytes, CodecError>>
+/// compressed, ends in an error. Members and frames of up to 4 MiB are decompressed up to `parallel` at a time, over all
+/// streams no more than there are cores; from the first larger or doubtful one on, one thread reads the rest. Memory is
+/// bounded whatever the ratio, see [`Decompression::stream_memory`].
+pub fn decompress<'a, S, E>(
+    decompression: &Decompression,
+    stored: S,
+    parallel: usize,
+) -> BoxStream<'a, Result<Bytes, CodecError>>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'a,
     E: Into<Box<dyn StdError + Send + Sync>> + Send + 'a,
@@ -33,7 +41,7 @@ where
     match decompression.codec {
         Codec::None => stored.boxed(),
         Codec::External => external::run(decompression.external_decompressor.clone(), stored),
-        codec => through(stored, move |from, to| start(codec, from, to)),
+        codec => in_parts(codec, stored, parallel, move |rest| through(rest, move |from, to| start(codec, from, to))),
     }
 }
 

@@ -1,18 +1,163 @@
 //! lz4 streams: frames one after the other.
 //!
-//! Source: the LZ4 frame format description (lz4 `doc/lz4_Frame_format.md`). `lz4_flex` decodes a frame; what is added here
-//! is what it leaves open: that a frame which ends early is an error (its decoder takes the end of the input between two
-//! blocks for the end of the frame), skippable frames, and what may follow a frame.
+//! Source: the LZ4 frame format description (lz4 `doc/lz4_Frame_format.md`). Whole frames with independent blocks are written
+//! and read here, over `lz4_flex`'s blocks: its frames copy every byte twice more and clear their buffers for each frame
+//! (measured: 490 MB/s a core read by its frames, 2500 by its blocks). Anything else is read by its frame decoder, in order.
+//! What is added there is what it leaves open: that a frame which ends early is an error (its decoder takes the end of the
+//! input between two blocks for the end of the frame), skippable frames, and what may follow a frame.
 
 use std::io::{self, Read};
 
+use bytes::Bytes;
+use lz4_flex::block;
 use lz4_flex::frame::FrameDecoder;
+use twox_hash::XxHash32;
 
+use super::buffers::Buffers;
+use super::cut::Cut;
 use super::pipe::Inlet;
 
 const MAGIC: u32 = 0x184D_2204;
 const LEGACY_MAGIC: u32 = 0x184C_2102;
-const SKIPPABLE_MAGIC: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
+pub(super) const SKIPPABLE_MAGIC: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
+
+/// A block's length; the bit above says that it is not compressed.
+pub(super) const LENGTH_MASK: u32 = 0x7fff_ffff;
+
+/// The largest block, and the one that we write.
+const BLOCK_MAX: usize = 4 << 20;
+
+/// Of a frame with independent blocks and no dictionary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// In bytes, the magic number included.
+    pub(super) length: usize,
+    pub(super) block_max: usize,
+    block_checksums: bool,
+    content_checksum: bool,
+    content_size: Option<u64>,
+}
+
+impl Header {
+    /// # Errors
+    /// [`Cut::More`] when the bytes end within it, [`Cut::Unknown`] when it is not such a header.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Cut> {
+        let &[a, b, c, d, flags, sizes, ..] = bytes else { return Err(Cut::More) };
+        // Version 01, independent blocks; a reserved bit, a dictionary; reserved bits.
+        if u32::from_le_bytes([a, b, c, d]) != MAGIC || flags & 0xe3 != 0x60 || sizes & 0x8f != 0 || sizes < 0x40 {
+            return Err(Cut::Unknown);
+        }
+        let has_size = flags & 0x08 != 0;
+        let end = if has_size { 14 } else { 6 };
+        let checksum = *bytes.get(end).ok_or(Cut::More)?;
+        if XxHash32::oneshot(0, &bytes[4..end]).to_le_bytes()[1] != checksum {
+            return Err(Cut::Unknown);
+        }
+        let content_size = bytes[6..end].try_into().ok().map(u64::from_le_bytes);
+        Ok(Self {
+            length: end + 1,
+            block_max: BLOCK_MAX >> (2 * (7 - (sizes >> 4))),
+            block_checksums: flags & 0x10 != 0,
+            content_checksum: flags & 0x04 != 0,
+            content_size,
+        })
+    }
+
+    /// The bytes behind each block.
+    pub(super) fn block_checksum(self) -> usize {
+        if self.block_checksums { 4 } else { 0 }
+    }
+
+    /// The bytes behind the end mark.
+    pub(super) fn content_checksum(self) -> usize {
+        if self.content_checksum { 4 } else { 0 }
+    }
+}
+
+/// A frame of independent blocks of 4 MiB with a content checksum: what Vitess's own writer writes.
+pub(super) fn write_frame(content: &[u8], scratch: &mut Vec<u8>) -> io::Result<Bytes> {
+    const FLAGS_AND_SIZES: [u8; 2] = [0x64, 0x70];
+    let bound = content.len() + content.len() / 200 + 64;
+    if scratch.len() < bound {
+        *scratch = vec![0; bound];
+    }
+    let mut end = 7;
+    scratch[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    scratch[4..6].copy_from_slice(&FLAGS_AND_SIZES);
+    scratch[6] = XxHash32::oneshot(0, &FLAGS_AND_SIZES).to_le_bytes()[1];
+    for plain in content.chunks(BLOCK_MAX) {
+        let room = &mut scratch[end + 4..];
+        let length = block::compress_into(plain, room).map_err(io::Error::other)?;
+        let (length, is_plain) = if length < plain.len() { (length, 0) } else { (plain.len(), !LENGTH_MASK) };
+        if is_plain != 0 {
+            room[..length].copy_from_slice(plain);
+        }
+        let word = u32::try_from(length).map_err(io::Error::other)? | is_plain;
+        scratch[end..end + 4].copy_from_slice(&word.to_le_bytes());
+        end += 4 + length;
+    }
+    let mut frame = Vec::with_capacity(end + 8);
+    frame.extend_from_slice(&scratch[..end]);
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(&XxHash32::oneshot(0, content).to_le_bytes());
+    Ok(frame.into())
+}
+
+/// What a frame holds, `most` bytes at most, if `stored` is exactly one (or a skippable one); else `None`.
+pub(super) fn read_frame(stored: &[u8], most: usize, buffers: &Buffers) -> Option<Bytes> {
+    if SKIPPABLE_MAGIC.contains(&word(stored, 0)?) {
+        let length = usize::try_from(word(stored, 4)?).ok()?;
+        return (length.checked_add(8)? == stored.len()).then(Bytes::new);
+    }
+    let header = Header::parse(stored).ok()?;
+    let mut content = buffers.take(most);
+    match read_blocks(header, stored, &mut content[..most]) {
+        Some(length) => Some(buffers.lend(content, length)),
+        None => {
+            buffers.give_back(content);
+            None
+        }
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn read_blocks(header: Header, stored: &[u8], content: &mut [u8]) -> Option<usize> {
+    let (mut at, mut filled) = (header.length, 0);
+    loop {
+        let block = word(stored, at)?;
+        at += 4;
+        if block == 0 {
+            break;
+        }
+        let length = usize::try_from(block & LENGTH_MASK).ok().filter(|length| *length <= header.block_max)?;
+        let bytes = stored.get(at..at + length)?;
+        at += length;
+        if header.block_checksums {
+            if XxHash32::oneshot(0, bytes) != word(stored, at)? {
+                return None;
+            }
+            at += 4;
+        }
+        if block > LENGTH_MASK {
+            content.get_mut(filled..filled + length)?.copy_from_slice(bytes);
+            filled += length;
+        } else {
+            let room = content.len().min(filled + header.block_max);
+            filled += block::decompress_into(bytes, &mut content[filled..room]).ok()?;
+        }
+    }
+    if header.content_checksum {
+        if XxHash32::oneshot(0, &content[..filled]) != word(stored, at)? {
+            return None;
+        }
+        at += 4;
+    }
+    let is_as_told = header.content_size.is_none_or(|size| size == filled as u64);
+    (at == stored.len() && is_as_told).then_some(filled)
+}
 
 pub(super) struct Lz4Frames {
     state: State,

@@ -20,7 +20,7 @@ async fn through(command: &str, file: &[u8]) -> Result<Vec<u8>, CodecError> {
 async fn back(command: &str, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
     let decompression = Decompression::new("external", false, Some(command))?;
     let chunks = stream::iter([Ok::<_, io::Error>(Bytes::copy_from_slice(stored))]);
-    Ok(decompress(&decompression, chunks).try_collect::<Vec<_>>().await?.concat())
+    Ok(decompress(&decompression, chunks, 2).try_collect::<Vec<_>>().await?.concat())
 }
 
 #[tokio::test]

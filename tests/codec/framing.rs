@@ -52,21 +52,23 @@ async fn zstd_frames_have_a_small_window_a_checksum_and_no_dictionary() {
 }
 
 #[tokio::test]
-async fn gzip_members_are_plain_and_hold_a_block_each() {
+async fn gzip_members_tell_their_length_and_hold_a_block_each() {
     for flavour in [GzipFlavour::Pargzip, GzipFlavour::Pgzip] {
         let file = sample(5 * MIB / 2);
         let stored = stored(Codec::Gzip(flavour), &file, MIB).await;
         let mut rest = &stored[..];
         let mut lengths = Vec::new();
         while !rest.is_empty() {
-            // Deflate, no flags (so no extra field, name, comment or header checksum), no time, any level, OS unknown.
-            assert_eq!(rest[..8], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0]);
-            assert_eq!(rest[9], 255);
+            // Deflate, an extra field (so no name, comment or header checksum), no time, OS unknown; one subfield, VB.
+            assert_eq!(rest[..16], [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255, 8, 0, b'V', b'B', 4, 0]);
+            let told = u32::from_le_bytes(rest[16..20].try_into().unwrap()) as usize;
+            let before = rest.len();
             let mut member = flate2::bufread::GzDecoder::new(rest);
             let mut content = Vec::new();
             member.read_to_end(&mut content).unwrap();
             lengths.push(content.len());
             rest = member.into_inner();
+            assert_eq!(before - rest.len(), told, "the length that the field tells");
         }
         assert_eq!(lengths, [MIB, MIB, MIB / 2]);
     }
@@ -108,7 +110,7 @@ fn lz4_frames(mut stored: &[u8]) -> Vec<usize> {
 
 #[tokio::test]
 async fn an_empty_file_is_not_an_empty_object() {
-    let lengths = [(GZIP, 20), (Codec::Zstd, 13), (Codec::Lz4, 15)];
+    let lengths = [(GZIP, 33), (Codec::Zstd, 13), (Codec::Lz4, 15)];
     for (codec, length) in lengths {
         let stored = stored(codec, b"", 1).await;
         assert!((1..=length).contains(&stored.len()), "{codec}: {} bytes", stored.len());

@@ -4,6 +4,7 @@
 mod damage;
 mod external;
 mod framing;
+mod parallel;
 mod reading;
 mod streams;
 
@@ -45,10 +46,14 @@ async fn stored(codec: Codec, file: &[u8], block: usize) -> Vec<u8> {
 
 /// What comes out of stored bytes that arrive in chunks of that size.
 async fn read_in(codec: Codec, stored: &[u8], chunk: usize) -> Result<Vec<u8>, CodecError> {
+    read_with(codec, stored, chunk, 3).await
+}
+
+async fn read_with(codec: Codec, stored: &[u8], chunk: usize, parallel: usize) -> Result<Vec<u8>, CodecError> {
     let decompression = Decompression::new(codec.engine_name(), codec == Codec::None, None).unwrap();
     let chunks: Vec<Result<Bytes, io::Error>> =
         stored.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-    Ok(decompress(&decompression, stream::iter(chunks)).try_collect::<Vec<_>>().await?.concat())
+    Ok(decompress(&decompression, stream::iter(chunks), parallel).try_collect::<Vec<_>>().await?.concat())
 }
 
 async fn read(codec: Codec, stored: &[u8]) -> Result<Vec<u8>, CodecError> {

@@ -73,7 +73,7 @@ async fn storage_that_fails_ends_the_stream_with_that_error() {
         let decompression = Decompression::new(codec.engine_name(), codec == Codec::None, None).unwrap();
         let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
         let chunks = stream::iter([Ok(half), Err(Broke)]);
-        let mut outcome: Vec<_> = decompress(&decompression, chunks).collect().await;
+        let mut outcome: Vec<_> = decompress(&decompression, chunks, 2).collect().await;
         let Some(Err(CodecError::Stored { source })) = outcome.pop() else { panic!("{codec}") };
         assert_eq!(source.downcast_ref(), Some(&Broke));
         assert!(outcome.iter().all(Result::is_ok), "{codec}: nothing comes after the error");
@@ -86,7 +86,7 @@ async fn a_stream_that_is_dropped_stops_reading() {
         let whole = Bytes::from(stored(codec, &sample(8 << 20), 1 << 20).await);
         let decompression = Decompression::new(codec.engine_name(), false, None).unwrap();
         let endless = stream::iter((0..).map(move |_| Ok::<_, io::Error>(whole.clone())));
-        let mut decompressed = decompress(&decompression, endless);
+        let mut decompressed = decompress(&decompression, endless, 2);
         assert!(decompressed.next().await.unwrap().is_ok());
         // The runtime's end waits for its blocking threads: a decoder that went on would hang the test.
         drop(decompressed);

@@ -99,7 +99,8 @@ async fn download_one(
         estimate.stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         monitor.advanced(0, bytes.len() as u64);
     });
-    let plain = codec::decompress(decompression, stored);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let plain = codec::decompress(decompression, stored, cores);
     let plain = plain.inspect_ok(|bytes| {
         estimate.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         monitor.advanced(bytes.len() as u64, 0);
