@@ -95,7 +95,7 @@ fn tell(arguments: &RunArguments, reporter: &Reporter, outcome: &Outcome) {
     if arguments.report == ReportFormat::Json {
         return;
     }
-    for warning in &outcome.warnings {
+    for warning in outcome.warnings.iter().chain(&outcome.not_carried) {
         tracing::warn!("{warning}");
     }
     if let Some(failure) = &outcome.failure {

@@ -58,6 +58,8 @@ pub enum EngineError {
     Vtctld { server: String, alias: String, cause: String },
     #[error("{} of the tablet's files cannot be carried by Vitess's format: {}", .0.len(), .0.join("; "))]
     FilesNotCarried(Vec<String>),
+    #[error("innodb_data_home_dir, innodb_log_group_home_dir and datadir are not apart in my.cnf: {} is in {}", inner.display(), outer.display())]
+    DirectoriesOverlap { inner: PathBuf, outer: PathBuf },
     #[error("{} has {available} bytes free and the backup needs at least {needed}", path.display())]
     NoSpace { path: PathBuf, needed: u64, available: u64 },
     #[error("cannot read {}: {source}", path.display())]
@@ -162,7 +164,7 @@ impl EngineError {
             Self::PositionMoved { .. } | Self::ReplicationNotRestarted { .. } | Self::Vtctld { .. } => {
                 Reason::ReplicationNotRestarted
             }
-            Self::FilesNotCarried(_) => Reason::FilesNotCarried,
+            Self::FilesNotCarried(_) | Self::DirectoriesOverlap { .. } => Reason::FilesNotCarried,
             Self::NoSpace { .. } => Reason::NoSpace,
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => Reason::NoSpace,
             Self::FileUnwritable { .. } => Reason::FileUnwritable,
@@ -219,6 +221,9 @@ impl EngineError {
             }
             Self::FilesNotCarried(_) => {
                 "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)"
+            }
+            Self::DirectoriesOverlap { .. } => {
+                "Give mysqld the directories of Vitess's my.cnf (data, innodb/data, innodb/logs), or back it up with Vitess's xtrabackup engine"
             }
             Self::NoSpace { .. } => "Make the volume larger or free space on it",
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -33,6 +33,7 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::InterruptedRun { what: "x".into() }, Reason::InterruptedRun),
         (EngineError::PositionMoved { noted: "a".into(), found: "b".into() }, Reason::ReplicationNotRestarted),
         (EngineError::ReplicationNotRestarted { cause: "x".into() }, Reason::ReplicationNotRestarted),
+        (EngineError::DirectoriesOverlap { inner: "/vt/data".into(), outer: "/vt".into() }, Reason::FilesNotCarried),
         (EngineError::FilesNotCarried(vec!["x.isl points away".into()]), Reason::FilesNotCarried),
         (EngineError::NoSpace { path: path.clone(), needed: 2, available: 1 }, Reason::NoSpace),
         (EngineError::unwritable(&path, full()), Reason::NoSpace),

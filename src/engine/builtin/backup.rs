@@ -17,7 +17,7 @@ use crate::codec::Compression;
 use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::copy::{self, Parallel, Stored};
 use crate::engine::builtin::files::{self, Roots, Selection};
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, NOT_CARRIED, position, store};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
 use crate::engine::{EngineError, Interrupt, Tablet, TabletType, Vtctld, recover, replication};
@@ -57,12 +57,15 @@ pub struct BackupDone {
     pub downtime: Duration,
     pub replication: ReplicationOutcome,
     pub warnings: Vec<String>,
+    /// What of the tablet's data the backup does not have, one sentence each.
+    pub not_carried: Vec<String>,
 }
 
 impl BackupDone {
     /// Writes it into the outcome.
     pub fn fill(self, outcome: &mut Outcome) {
-        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
+        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings, not_carried } =
+            self;
         outcome.backup_name = Some(name);
         outcome.engine = Some(manifest.engine().to_owned());
         outcome.position = Some(manifest.position.clone());
@@ -74,6 +77,7 @@ impl BackupDone {
         outcome.downtime_seconds = Some(downtime.as_secs_f64());
         outcome.replication = Some(replication);
         outcome.warnings.extend(warnings);
+        outcome.not_carried = not_carried;
     }
 }
 
@@ -300,7 +304,17 @@ impl Run<'_> {
             let stored_bytes = self.seal(&manifest, &copied.stored).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
-            Ok(BackupDone { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings })
+            Ok(BackupDone {
+                name,
+                manifest,
+                stored_bytes,
+                data_bytes,
+                files,
+                downtime,
+                replication,
+                warnings,
+                not_carried: self.not_carried(&copied),
+            })
         }));
         let ended = ended.catch_unwind().await.unwrap_or(Err(EngineError::Panicked));
         match (ended, trouble) {
@@ -344,12 +358,24 @@ impl Run<'_> {
         }
     }
 
+    /// What was known before mysqld was stopped, and what came to light when it was down.
+    fn not_carried(&self, copied: &Copied) -> Vec<String> {
+        let mut all = self.checked.not_carried.clone();
+        let later = copied.selection.not_carried.iter().filter(|what| !self.checked.not_carried.contains(what));
+        all.extend(later.cloned());
+        all
+    }
+
     fn manifest(&self, tablet: &Tablet, copied: &Copied, position: GtidSet) -> Result<Manifest, EngineError> {
         let compression = &self.options.compression;
         let mut unknown = serde_json::Map::new();
         unknown.insert(DATA_BYTES.to_owned(), copied.selection.bytes().into());
         if !copied.selection.empty_directories.is_empty() {
             unknown.insert(EMPTY_DIRECTORIES.to_owned(), copied.selection.empty_directories.clone().into());
+        }
+        let not_carried = self.not_carried(copied);
+        if !not_carried.is_empty() {
+            unknown.insert(NOT_CARRIED.to_owned(), not_carried.into());
         }
         Ok(Manifest {
             backup_name: self.handle.name().to_owned(),

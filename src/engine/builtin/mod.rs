@@ -28,5 +28,7 @@ pub use verify::{VerifyDone, VerifyOptions, verify};
 const EMPTY_DIRECTORIES: &str = "EmptyDirectories";
 /// Likewise: bytes of all files before compression, so that a restore knows how much space it needs.
 const DATA_BYTES: &str = "DataBytes";
+/// Likewise: what of the tablet's data the backup knowingly does not have, one sentence each.
+const NOT_CARRIED: &str = "NotCarried";
 /// BackupMethod.
 const METHOD: &str = "builtin";

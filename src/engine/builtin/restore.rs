@@ -193,6 +193,9 @@ impl Attempt<'_> {
         self.monitor.note(&format!("restoring backup {} of {}", chosen.handle.name(), self.shard));
         let name = chosen.handle.name();
         let builtin = target::builtin_of(name, &chosen.manifest)?;
+        warnings.extend(
+            target::not_carried(&chosen.manifest).map(|what| format!("the backup does not have everything: {what}")),
+        );
         let external = self.options.external_decompressor.as_deref();
         let use_manifest = self.options.external_decompressor_use_manifest;
         let decompression = target::decompression(name, builtin, external, use_manifest)?;

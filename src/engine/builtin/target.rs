@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::backup::manifest::{Base, Builtin, FileEntry, Manifest, Method};
 use crate::codec::Decompression;
 use crate::engine::EngineError;
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES};
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, NOT_CARRIED};
 use crate::mysqld::Layout;
 use crate::replication::Position;
 use crate::storage::StoredObject;
@@ -63,6 +63,12 @@ impl Target {
     pub fn least_bytes(&self) -> u64 {
         self.data_bytes.unwrap_or_else(|| self.stored_bytes())
     }
+}
+
+/// What a backup was made without, as its MANIFEST says; ours do.
+pub fn not_carried(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    let named = manifest.unknown.get(NOT_CARRIED).and_then(|value| value.as_array());
+    named.into_iter().flatten().filter_map(|what| what.as_str())
 }
 
 /// The builtin part of a MANIFEST.
