@@ -80,6 +80,10 @@ pub enum EngineError {
     ManifestUnusable { backup: String, cause: String },
     #[error("the engine {engine:?} is not one that this version has")]
     EngineNotSupported { engine: String },
+    #[error(
+        "backup {backup} was made by Vitess's mysqlshell engine: storage holds its MANIFEST only, the dump is at {location}"
+    )]
+    DumpElsewhere { backup: String, location: String },
     #[error("{file} of backup {backup} (object {object}) hashes to {found}, and its MANIFEST says {expected}")]
     HashMismatch { backup: String, object: String, file: String, expected: String, found: String },
     #[error("{file} of backup {backup} (object {object}) has no hash in the MANIFEST, so it cannot be checked")]
@@ -178,7 +182,7 @@ impl EngineError {
                 Why::Incomplete | Why::Incremental | Why::TooNew(_) | Why::TimeUnknown(_) => Reason::NoCompleteBackup,
             },
             Self::ManifestUnusable { .. } => Reason::ManifestUnreadable,
-            Self::EngineNotSupported { .. } => Reason::EngineNotSupported,
+            Self::EngineNotSupported { .. } | Self::DumpElsewhere { .. } => Reason::EngineNotSupported,
             Self::HashMismatch { .. } | Self::HashAbsent { .. } => Reason::HashMismatch,
             Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
             Self::Decompression { .. } => Reason::DecompressionFailed,
@@ -242,6 +246,9 @@ impl EngineError {
             Self::ManifestUnusable { .. } => "Restore another backup (--backup-name)",
             Self::EngineNotSupported { .. } => {
                 "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
+            }
+            Self::DumpElsewhere { .. } => {
+                "Restore it with Vitess's mysqlshell engine or MySQL Shell's util.loadDump, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
             }
             Self::HashMismatch { .. } => {
                 "The stored object is damaged: restore another backup (--backup-name), and check the storage"

@@ -50,6 +50,7 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::BackupUnusable(passed_over(Why::VersionIncompatible("x".into()))), Reason::VersionIncompatible),
         (EngineError::BackupUnusable(passed_over(Why::EngineNotAllowed("x".into()))), Reason::EngineNotAllowed),
         (EngineError::ManifestUnusable { backup: name.clone(), cause: "x".into() }, Reason::ManifestUnreadable),
+        (EngineError::DumpElsewhere { backup: name.clone(), location: "/dumps".into() }, Reason::EngineNotSupported),
         (EngineError::EngineNotSupported { engine: "mysqlshell".into() }, Reason::EngineNotSupported),
         (
             EngineError::HashMismatch {

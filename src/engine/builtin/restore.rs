@@ -193,6 +193,9 @@ impl Attempt<'_> {
         self.monitor.note(&format!("restoring backup {} of {}", chosen.handle.name(), self.shard));
         let name = chosen.handle.name();
         let builtin = target::builtin_of(name, &chosen.manifest)?;
+        if let Some(server) = version.as_deref().and_then(|version| ServerVersion::parse(version).ok()) {
+            target::check_redo_log(name, builtin, &server)?;
+        }
         warnings.extend(
             target::not_carried(&chosen.manifest).map(|what| format!("the backup does not have everything: {what}")),
         );
