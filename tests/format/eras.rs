@@ -125,7 +125,7 @@ fn xtrabackup_manifests_old_and_new_are_read() {
 #[tokio::test]
 async fn a_backup_of_mysqlshell_is_refused_by_its_name_with_where_its_data_is_and_what_to_do() {
     let volume = Volume::new();
-    volume.put("MANIFEST", raw("vitess-21-mysqlshell"));
+    volume.put_manifest(json("vitess-21-mysqlshell"));
     let failure = volume.refused().await.failure();
     assert_eq!(failure.reason, Reason::EngineNotSupported);
     assert_eq!(

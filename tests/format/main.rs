@@ -62,6 +62,14 @@ impl Volume {
             }
             self.put(&index.to_string(), stored);
         }
+        self.put_manifest(manifest);
+    }
+
+    /// Without its MySQLVersion, so that it does not matter what mysqld this machine may have.
+    fn put_manifest(&self, mut manifest: Value) {
+        if manifest.get("MySQLVersion").is_some() {
+            manifest["MySQLVersion"] = "".into();
+        }
         self.put("MANIFEST", serde_json::to_vec(&manifest).unwrap());
     }
 

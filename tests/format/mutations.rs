@@ -10,8 +10,6 @@ use crate::fixtures_folder;
 #[path = "../fuzz/src/entry.rs"]
 mod entry;
 
-const ROUNDS: usize = 4000;
-
 /// What seeds.sh makes for the fuzz targets.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
@@ -53,27 +51,27 @@ fn mutated(seeds: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
             2 => bytes.truncate(at),
             3 => {
                 let piece = bytes[at..end].to_vec();
-                bytes.splice(at..at, piece);
+                drop(bytes.splice(at..at, piece));
             }
             4 => {
                 let other = seeds.choose(random).map_or(&[][..], Vec::as_slice);
                 let from = random.random_range(0..=other.len());
-                bytes.splice(at..end, other[from..].iter().copied());
+                drop(bytes.splice(at..end, other[from..].iter().copied()));
             }
             _ => {
                 let word = WORDS.choose(random).copied().unwrap_or_default();
-                bytes.splice(at..at, word.iter().copied());
+                drop(bytes.splice(at..at, word.iter().copied()));
             }
         }
     }
     bytes
 }
 
-fn survives(target: &str, at_least: usize, check: fn(&[u8])) {
+fn survives(target: &str, at_least: usize, rounds: usize, check: fn(&[u8])) {
     let seeds = seeds(target);
     assert!(seeds.len() >= at_least, "{target} has {} seeds", seeds.len());
     let mut random = StdRng::seed_from_u64(4);
-    let mutations = (0..ROUNDS).map(|_| mutated(&seeds, &mut random));
+    let mutations = (0..rounds).map(|_| mutated(&seeds, &mut random));
     for bytes in seeds.iter().cloned().chain(mutations) {
         let outcome = std::panic::catch_unwind(|| check(&bytes));
         assert!(outcome.is_ok(), "{target} fails on {:?}", String::from_utf8_lossy(&bytes));
@@ -82,15 +80,15 @@ fn survives(target: &str, at_least: usize, check: fn(&[u8])) {
 
 #[test]
 fn no_bytes_are_a_manifest_that_breaks_a_rule() {
-    survives("manifest", 27, entry::manifest);
+    survives("manifest", 27, 1000, entry::manifest);
 }
 
 #[test]
 fn no_bytes_are_a_name_that_breaks_a_rule() {
-    survives("name", 30, entry::name);
+    survives("name", 30, 4000, entry::name);
 }
 
 #[test]
 fn no_bytes_are_a_position_that_breaks_a_rule() {
-    survives("position", 18, entry::position);
+    survives("position", 18, 4000, entry::position);
 }

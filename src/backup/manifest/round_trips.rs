@@ -6,6 +6,9 @@ use serde_json::json;
 
 use super::*;
 
+/// What encoding/json escapes so that JSON may stand in HTML and scripts.
+const ESCAPED: [char; 5] = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+
 /// Any text, often with what Go escapes.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[<>&\"\\\\/\u{2028}\u{2029}\u{0}-\u{1f}a-z]{0,12}"]
@@ -143,7 +146,7 @@ proptest! {
     #[test]
     fn what_go_escapes_is_escaped(manifest in manifest()) {
         let encoded = String::from_utf8(manifest.encode()).unwrap();
-        prop_assert!(!encoded.contains(['<', '>', '&', '\u{2028}', '\u{2029}']));
+        prop_assert!(!encoded.contains(ESCAPED));
         let plain = serde_json::to_value(serde_json::from_str::<Value>(&encoded).unwrap()).unwrap();
         prop_assert_eq!(&plain["Hostname"], &json!(manifest.hostname));
         prop_assert_eq!(&plain["Shard"], &json!(manifest.shard));
