@@ -5,8 +5,6 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::fixtures_folder;
-
 #[path = "../fuzz/src/entry.rs"]
 mod entry;
 

@@ -125,17 +125,18 @@ impl Vttablet {
         Self { container: Container::run(&program, &environment, &log), log }
     }
 
-    /// Waits until it says so in its log.
-    pub fn wait_for(&mut self, words: &str) {
+    /// Waits until it has restored a backup and set this position: it starts mysqld twice and more.
+    pub async fn wait_restored(&mut self, tablet: &Tablet, position: &str) {
         let begun = Instant::now();
         loop {
-            let log = self.log();
-            if log.contains(words) {
+            let marker = tablet.tablet_dir().join("restore_in_progress").exists();
+            let stands = tablet.mysql().gtid_executed().await.map(|set| format!("MySQL56/{set}"));
+            if !marker && self.log().contains("Restore: copying") && stands.as_deref().ok() == Some(position) {
                 return;
             }
-            assert!(self.container.is_running(), "vttablet ended:\n{log}");
-            assert!(begun.elapsed() < PATIENCE, "vttablet did not say {words:?}:\n{log}");
-            std::thread::sleep(Duration::from_millis(100));
+            assert!(self.container.is_running(), "vttablet ended:\n{}", self.log());
+            assert!(begun.elapsed() < 4 * PATIENCE, "vttablet did not restore ({stands:?}):\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
