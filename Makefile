@@ -98,6 +98,10 @@ test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first 
 	$(call say,end-to-end tests)
 	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 1 --nocapture
 
+.PHONY: fuzz
+fuzz: bootstrap ## fuzz what is read from storage, each target for FUZZ_SECONDS (60)
+	@tests/fuzz/run.sh
+
 .PHONY: test-all
 test-all: export VBO_MATRIX = whole
 test-all: test ## test with every matrix whole, and what needs cargo-deny, Docker and the internet

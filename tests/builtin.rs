@@ -204,7 +204,8 @@ async fn a_tablespace_that_a_backup_has_no_place_for_is_found_out_before_anythin
         options.allow_incomplete = true;
     });
     let done = done.await.unwrap();
-    assert!(done.warnings.iter().any(|warning| warning.contains("vt_commerce/far.ibd")), "{:?}", done.warnings);
+    assert!(done.not_carried.iter().any(|what| what.contains("vt_commerce/far.ibd")), "{:?}", done.not_carried);
+    assert_eq!(done.manifest.unknown["NotCarried"], serde_json::json!(done.not_carried));
 }
 
 /// The data is gone, mysqld cannot start, and mysqlctld's container starts again and again.

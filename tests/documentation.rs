@@ -1,5 +1,7 @@
 //! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::collections::BTreeMap;
 
 use vitess_backup::backup::failure::Reason;
@@ -63,4 +65,35 @@ fn the_objects_in_the_readme_stand_in_the_examples() {
     for block in blocks {
         assert!(examples.iter().any(|example| example.contains(block)), "no file of examples/ has:\n{block}");
     }
+}
+
+/// Every test that the checklist of `docs/format.md` names.
+fn tests_named(document: &str) -> Vec<&str> {
+    let rows = document.lines().skip_while(|line| *line != "## Checklist").filter(|line| line.starts_with("| "));
+    let words = rows.flat_map(|row| row.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    words.filter(|word| word.matches('_').count() >= 3).collect()
+}
+
+fn rust_files(folder: &std::path::Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_checklist_of_the_format_names_is_there() {
+    let named = tests_named(include_str!("../docs/format.md"));
+    assert!(named.len() > 25, "the checklist was not read: {named:?}");
+    let mut sources = Vec::new();
+    for folder in ["src", "tests"] {
+        rust_files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut sources);
+    }
+    let missing: Vec<_> =
+        named.iter().filter(|name| !sources.iter().any(|text| text.contains(&format!("fn {name}(")))).collect();
+    assert!(missing.is_empty(), "docs/format.md names tests that do not exist: {missing:?}");
 }

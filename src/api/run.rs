@@ -37,8 +37,9 @@ pub struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// `Accepted`: the spec and all that it names can be used. `EngineRunning`: an engine pod runs. `Complete`: the run
-    /// succeeded. `Replicating`: what became of the tablet's replication. `TabletRecovered`: whether a tablet was put back
-    /// after an engine died. `Removed`: whether the data was removed, while an object with deletionPolicy Delete goes.
+    /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
+    /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
+    /// whether the data was removed, while an object with deletionPolicy Delete goes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

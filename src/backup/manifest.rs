@@ -154,4 +154,6 @@ impl Manifest {
 }
 
 #[cfg(test)]
+mod round_trips;
+#[cfg(test)]
 mod tests;

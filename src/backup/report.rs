@@ -145,6 +145,9 @@ pub struct Outcome {
     /// What a person should know although the run succeeded, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Backup only: what of the tablet's data it does not have, one sentence each. It was allowed (`--allow-incomplete`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_carried: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -184,6 +187,7 @@ impl Outcome {
             replication: None,
             manifest: None,
             warnings: Vec::new(),
+            not_carried: Vec::new(),
             failure: None,
         }
     }
@@ -205,6 +209,8 @@ impl Outcome {
         short.position = None;
         short.purged_position = None;
         short.warnings.clear();
+        // Never to none: that some data is missing must not get lost.
+        short.not_carried = self.not_carried.iter().take(3).map(|what| what.chars().take(300).collect()).collect();
         if let Some(failure) = &mut short.failure {
             failure.message = failure.message.chars().take(500).collect();
             failure.remedy = failure.remedy.chars().take(300).collect();

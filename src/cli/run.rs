@@ -108,7 +108,7 @@ fn tell(command: &impl EngineCommand, reporter: &Reporter, outcome: &Outcome) {
         Some(OutputFormat::Text) if outcome.failure.is_none() => summary::text(outcome),
         // What failed is on stderr; what a run learned until then is worth a word there too.
         Some(OutputFormat::Text) | None => {
-            outcome.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            outcome.warnings.iter().chain(&outcome.not_carried).for_each(|warning| tracing::warn!("{warning}"));
             return;
         }
     };

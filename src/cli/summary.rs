@@ -27,6 +27,9 @@ pub fn text(outcome: &Outcome) -> String {
     for warning in &outcome.warnings {
         line("warning", Some(warning.clone()));
     }
+    for what in &outcome.not_carried {
+        line("not carried", Some(what.clone()));
+    }
     text
 }
 

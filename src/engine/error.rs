@@ -60,6 +60,8 @@ pub enum EngineError {
     Vtctld { server: String, alias: String, cause: String },
     #[error("{} of the tablet's files cannot be carried by Vitess's format: {}", .0.len(), .0.join("; "))]
     FilesNotCarried(Vec<String>),
+    #[error("innodb_data_home_dir, innodb_log_group_home_dir and datadir are not apart in my.cnf: {} is in {}", inner.display(), outer.display())]
+    DirectoriesOverlap { inner: PathBuf, outer: PathBuf },
     #[error("{} has {available} bytes free and the backup needs at least {needed}", path.display())]
     NoSpace { path: PathBuf, needed: u64, available: u64 },
     #[error("cannot read {}: {source}", path.display())]
@@ -85,6 +87,10 @@ pub enum EngineError {
     CompressionUnknown { backup: String, cause: String },
     #[error("the engine {engine:?} is not one that this version has")]
     EngineNotSupported { engine: String },
+    #[error(
+        "backup {backup} was made by Vitess's mysqlshell engine: storage holds its MANIFEST only, the dump is at {location}"
+    )]
+    DumpElsewhere { backup: String, location: String },
     #[error("{file} of backup {backup} (object {object}) hashes to {found}, and its MANIFEST says {expected}")]
     HashMismatch { backup: String, object: String, file: String, expected: String, found: String },
     #[error("{file} of backup {backup} (object {object}) has no hash in the MANIFEST, so it cannot be checked")]
@@ -199,7 +205,7 @@ impl EngineError {
             Self::PositionMoved { .. } | Self::ReplicationNotRestarted { .. } | Self::Vtctld { .. } => {
                 Reason::ReplicationNotRestarted
             }
-            Self::FilesNotCarried(_) => Reason::FilesNotCarried,
+            Self::FilesNotCarried(_) | Self::DirectoriesOverlap { .. } => Reason::FilesNotCarried,
             Self::NoSpace { .. } => Reason::NoSpace,
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => Reason::NoSpace,
             Self::FileUnwritable { .. } => Reason::FileUnwritable,
@@ -213,7 +219,7 @@ impl EngineError {
                 Why::Incomplete | Why::Incremental | Why::TooNew(_) | Why::TimeUnknown(_) => Reason::NoCompleteBackup,
             },
             Self::ManifestUnusable { .. } | Self::CompressionUnknown { .. } => Reason::ManifestUnreadable,
-            Self::EngineNotSupported { .. } => Reason::EngineNotSupported,
+            Self::EngineNotSupported { .. } | Self::DumpElsewhere { .. } => Reason::EngineNotSupported,
             Self::HashMismatch { .. } | Self::HashAbsent { .. } => Reason::HashMismatch,
             Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
             Self::Decompression { .. } => Reason::DecompressionFailed,
@@ -260,6 +266,9 @@ impl EngineError {
             Self::FilesNotCarried(_) => {
                 "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)"
             }
+            Self::DirectoriesOverlap { .. } => {
+                "Give mysqld the directories of Vitess's my.cnf (data, innodb/data, innodb/logs), or back it up with Vitess's xtrabackup engine"
+            }
             Self::NoSpace { .. } => "Make the volume larger or free space on it",
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "Make the volume larger or free space on it, then run the restore again"
@@ -280,6 +289,9 @@ impl EngineError {
             }
             Self::EngineNotSupported { .. } => {
                 "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
+            }
+            Self::DumpElsewhere { .. } => {
+                "Restore it with Vitess's mysqlshell engine or MySQL Shell's util.loadDump, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
             }
             Self::HashMismatch { .. } => {
                 "The stored object is damaged: restore another backup (--backup-name), and check the storage"

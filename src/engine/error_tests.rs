@@ -34,6 +34,7 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::PositionMoved { noted: "a".into(), found: "b".into() }, Reason::ReplicationNotRestarted),
         (EngineError::MysqldStartedMeanwhile { evidence: "x".into() }, Reason::MysqldStartedMeanwhile),
         (EngineError::ReplicationNotRestarted { cause: "x".into() }, Reason::ReplicationNotRestarted),
+        (EngineError::DirectoriesOverlap { inner: "/vt/data".into(), outer: "/vt".into() }, Reason::FilesNotCarried),
         (EngineError::FilesNotCarried(vec!["x.isl points away".into()]), Reason::FilesNotCarried),
         (EngineError::NoSpace { path: path.clone(), needed: 2, available: 1 }, Reason::NoSpace),
         (EngineError::unwritable(&path, full()), Reason::NoSpace),
@@ -58,6 +59,7 @@ fn all() -> Vec<(EngineError, Reason)> {
             },
             Reason::ObjectMissing,
         ),
+        (EngineError::DumpElsewhere { backup: name.clone(), location: "/dumps".into() }, Reason::EngineNotSupported),
         (EngineError::EngineNotSupported { engine: "mysqlshell".into() }, Reason::EngineNotSupported),
         (
             EngineError::HashMismatch {

@@ -218,6 +218,7 @@ impl Next<'_> {
         report::replication(&mut self.draft, outcome);
         if outcome.verdict != Verdict::Failed {
             report::succeeded(&mut self.draft, outcome);
+            report::not_carried(&mut self.draft, outcome);
             let name = self.draft.status.backup_name.clone().unwrap_or_default();
             return run::succeed(&mut self.draft, &format!("backup {name} is complete"));
         }

@@ -81,6 +81,32 @@ fn a_backup_of_a_tablet_goes_from_pending_to_succeeded_and_gives_back_what_it_he
 }
 
 #[test]
+fn a_backup_that_was_allowed_to_lack_files_says_so_in_a_condition_an_event_and_its_warnings() {
+    let far = "/far/t.ibd is outside of the directories that a backup has places for".to_owned();
+    let mut world = of_tablet();
+    world.settle();
+    world.engine_ends(Outcome {
+        warnings: vec!["w".to_owned()],
+        not_carried: vec![far.clone()],
+        ..succeeded(Operation::Backup)
+    });
+    let run = world.object.status.clone().unwrap().run;
+    assert_eq!(run.phase, Some(Phase::Succeeded));
+    assert_eq!(run.warnings, ["w".to_owned(), far.clone()]);
+    world.assert_condition("Complete", "True", "Succeeded");
+    world.assert_condition("Whole", "False", "FilesNotCarried");
+    let whole = run.conditions.iter().find(|condition| condition.type_ == "Whole").unwrap();
+    assert_eq!(whole.message, format!("a restore of this backup lacks: {far}"));
+    assert!(world.told().contains(&"FilesNotCarried"), "{:?}", world.told());
+    // One that has everything says nothing of the kind.
+    let mut world = of_tablet();
+    world.settle();
+    world.engine_ends(succeeded(Operation::Backup));
+    let run = world.object.status.clone().unwrap().run;
+    assert!(run.conditions.iter().all(|condition| condition.type_ != "Whole"));
+}
+
+#[test]
 fn what_is_missing_is_a_condition_that_heals_by_itself() {
     let mut world = of_tablet();
     let storage = world.seen.storage.take();

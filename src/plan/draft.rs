@@ -15,6 +15,8 @@ use crate::resources::names;
 pub const ACCEPTED: &str = "Accepted";
 pub const ENGINE_RUNNING: &str = "EngineRunning";
 pub const COMPLETE: &str = "Complete";
+/// Of a backup that was knowingly made without some of the tablet's data: False.
+pub const WHOLE: &str = "Whole";
 pub const REPLICATING: &str = "Replicating";
 pub const TABLET_RECOVERED: &str = "TabletRecovered";
 pub const REMOVED: &str = "Removed";

@@ -1,6 +1,6 @@
 //! What an engine reports, put on the object.
 
-use super::draft::{Draft, REPLICATING};
+use super::draft::{Draft, REPLICATING, WHOLE};
 use super::observed::Told;
 use crate::api::{FailureStatus, ProgressStatus};
 use crate::backup::report::{Outcome, ProgressLine, ReplicationOutcome};
@@ -46,7 +46,7 @@ pub fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
     status.size = outcome.size_bytes.map(size);
     status.files = outcome.files.map(signed);
     status.manifest.clone_from(&outcome.manifest);
-    status.warnings.clone_from(&outcome.warnings);
+    status.warnings = outcome.warnings.iter().chain(&outcome.not_carried).cloned().collect();
     if let Some(progress) = &mut status.progress {
         let total = progress.bytes_total.or(outcome.data_bytes.map(signed));
         *progress = ProgressStatus {
@@ -59,6 +59,16 @@ pub fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
             ..ProgressStatus::default()
         };
     }
+}
+
+/// What a backup was knowingly made without (`allowIncomplete`): a restore of it would lose that.
+pub fn not_carried(draft: &mut Draft<'_>, outcome: &Outcome) {
+    if outcome.not_carried.is_empty() {
+        return;
+    }
+    let message = format!("a restore of this backup lacks: {}", outcome.not_carried.join("; "));
+    draft.warning("FilesNotCarried", message.clone());
+    draft.condition(WHOLE, "False", "FilesNotCarried", message);
 }
 
 /// What became of the tablet's replication, if the engine says so.

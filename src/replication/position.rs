@@ -183,9 +183,9 @@ impl FromStr for MariaDbGtid {
             return Err(wrong());
         };
         Ok(Self {
-            domain: domain.parse().map_err(|_| wrong())?,
-            server: server.parse().map_err(|_| wrong())?,
-            sequence: sequence.parse().map_err(|_| wrong())?,
+            domain: number(domain).ok_or_else(wrong)?,
+            server: number(server).ok_or_else(wrong)?,
+            sequence: number(sequence).ok_or_else(wrong)?,
         })
     }
 }
@@ -196,8 +196,13 @@ impl FromStr for FilePos {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || ParsePositionError::FilePos(text.to_owned());
         let (file, position) = text.split_once(':').ok_or_else(wrong)?;
-        Ok(Self { file: file.to_owned(), position: position.parse().map_err(|_| wrong())? })
+        Ok(Self { file: file.to_owned(), position: number(position).ok_or_else(wrong)? })
     }
+}
+
+/// Digits only: Go's numbers, unlike Rust's, take no `+`.
+fn number<N: FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 impl Serialize for Position {
@@ -283,6 +288,8 @@ mod tests {
         assert!(message("Oracle/1").contains("MySQL56, MariaDB, FilePos"));
         assert!(message("MySQL56/x").contains("<server uuid>:<interval>"));
         assert!(message("MariaDB/0-1").contains("<domain>-<server>-<sequence>"));
+        assert!(message("MariaDB/0-1-+8").contains("<domain>-<server>-<sequence>"));
+        assert!(message("FilePos/bin.000001:+4").contains("<file>:<offset>"));
         assert!(message("FilePos/bin.000001").contains("<file>:<offset>"));
     }
 }

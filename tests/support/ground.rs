@@ -40,11 +40,22 @@ fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The folder that `tests/e2e/ground/vitess/<script> host` prints. Its progress goes to our stderr.
+/// The folder that `tests/e2e/ground/vitess/<script> host` prints.
 fn answer_of(script: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/ground/vitess").join(script);
-    let output = Command::new(&path).arg("host").stderr(std::process::Stdio::inherit()).output();
+    first_line_of(&format!("vitess/{script}"), &["host"])
+}
+
+/// etcd: from `VBO_ETCD`, else a link to the end-to-end cluster's one program (built first when it is not there, 6 minutes).
+pub fn etcd() -> PathBuf {
+    given("VBO_ETCD").unwrap_or_else(|| first_line_of("kubernetes/build.sh", &[]).join("etcd"))
+}
+
+/// What a script of `tests/e2e/ground` prints first, a path. Its progress goes to our stderr.
+fn first_line_of(script: &str, arguments: &[&str]) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/ground").join(script);
+    let output = Command::new(&path).args(arguments).stderr(std::process::Stdio::inherit()).output();
     let output = output.unwrap_or_else(|error| panic!("could not run {}: {error}", path.display()));
-    assert!(output.status.success(), "{} host failed: {}", path.display(), output.status);
-    PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim_end())
+    assert!(output.status.success(), "{} {arguments:?} failed: {}", path.display(), output.status);
+    let printed = String::from_utf8(output.stdout).expect("a path in UTF-8");
+    PathBuf::from(printed.lines().next().unwrap_or_default())
 }

@@ -9,3 +9,4 @@
 pub mod container;
 pub mod ground;
 pub mod mysql;
+pub mod vitess;

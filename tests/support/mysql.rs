@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A port below those that the kernel gives to outgoing connections: one of these could be taken by any of them between
 /// now and the start of mysqld, or while mysqld is down. Tests of one process never get the same, those of two begin apart.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
     (0..10_000)

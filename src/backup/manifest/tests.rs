@@ -1,4 +1,4 @@
-//! What Go's JSON reads and writes, case by case. The artefacts of Vitess itself are read in `tests/format.rs`.
+//! What Go's JSON reads and writes, case by case. The artefacts of Vitess itself are read in `tests/format/fixtures.rs`.
 
 use proptest::prelude::*;
 use serde_json::json;

@@ -19,7 +19,7 @@ use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::copy::{self, Parallel, Stored};
 use crate::engine::builtin::done::Done;
 use crate::engine::builtin::files::{self, Roots, Selection};
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, NOT_CARRIED, position, store};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
 use crate::engine::{EngineError, Interrupt, Tablet, TabletType, Vtctld, recover, replication};
@@ -271,7 +271,8 @@ impl Run<'_> {
             let stored_bytes = self.seal(&manifest, &copied.stored).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
-            Ok(Done { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings })
+            let not_carried = self.not_carried(&copied);
+            Ok(Done { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings, not_carried })
         }));
         let ended = ended.catch_unwind().await.unwrap_or(Err(EngineError::Panicked));
         match (ended, trouble) {
@@ -315,12 +316,24 @@ impl Run<'_> {
         }
     }
 
+    /// What was known before mysqld was stopped, and what came to light when it was down.
+    fn not_carried(&self, copied: &Copied) -> Vec<String> {
+        let mut all = self.checked.not_carried.clone();
+        let later = copied.selection.not_carried.iter().filter(|what| !self.checked.not_carried.contains(what));
+        all.extend(later.cloned());
+        all
+    }
+
     fn manifest(&self, tablet: &Tablet, copied: &Copied, position: GtidSet) -> Result<Manifest, EngineError> {
         let compression = &self.options.compression;
         let mut unknown = serde_json::Map::new();
         unknown.insert(DATA_BYTES.to_owned(), copied.selection.bytes().into());
         if !copied.selection.empty_directories.is_empty() {
             unknown.insert(EMPTY_DIRECTORIES.to_owned(), copied.selection.empty_directories.clone().into());
+        }
+        let not_carried = self.not_carried(copied);
+        if !not_carried.is_empty() {
+            unknown.insert(NOT_CARRIED.to_owned(), not_carried.into());
         }
         Ok(Manifest {
             backup_name: self.handle.name().to_owned(),

@@ -27,6 +27,8 @@ pub struct Checked {
     /// The type to put back, when it is to be BACKUP meanwhile.
     pub type_before: Option<TypeBefore>,
     pub warnings: Vec<String>,
+    /// What the backup will not have, one sentence each; it was allowed.
+    pub not_carried: Vec<String>,
 }
 
 /// # Errors
@@ -61,7 +63,6 @@ pub async fn check(
     for what in &not_carried {
         monitor.note(what);
     }
-    warnings.extend(not_carried);
     Ok(Checked {
         version: mysql.version().await?,
         server_uuid: mysql.server_uuid().await?,
@@ -70,6 +71,7 @@ pub async fn check(
         before,
         type_before,
         warnings,
+        not_carried,
     })
 }
 

@@ -20,12 +20,15 @@ pub struct Done {
     pub downtime: Duration,
     pub replication: ReplicationOutcome,
     pub warnings: Vec<String>,
+    /// What of the tablet's data a backup does not have, one sentence each; a restore says it in its warnings.
+    pub not_carried: Vec<String>,
 }
 
 impl Done {
     /// Writes it into the outcome.
     pub fn fill(self, outcome: &mut Outcome) {
-        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
+        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings, not_carried } =
+            self;
         outcome.backup_name = Some(name);
         outcome.engine = Some(manifest.engine().to_owned());
         outcome.position = Some(manifest.position.clone());
@@ -37,5 +40,6 @@ impl Done {
         outcome.downtime_seconds = Some(downtime.as_secs_f64());
         outcome.replication = Some(replication);
         outcome.warnings.extend(warnings);
+        outcome.not_carried = not_carried;
     }
 }

@@ -35,5 +35,7 @@ const DATA_BYTES: &str = "DataBytes";
 /// Likewise, in each of the FileEntries: bytes of the object as stored, so that a restore finds a damaged one before it
 /// touches anything.
 const STORED_BYTES: &str = "StoredBytes";
+/// Likewise: what of the tablet's data the backup knowingly does not have, one sentence each.
+const NOT_CARRIED: &str = "NotCarried";
 /// BackupMethod.
 const METHOD: &str = "builtin";

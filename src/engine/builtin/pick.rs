@@ -11,7 +11,7 @@ use crate::engine::builtin::restored::RestoreOptions;
 use crate::engine::builtin::space;
 use crate::engine::builtin::target::{self, Target};
 use crate::engine::catalogue::{self, Chosen};
-use crate::mysqld::{Layout, check_compatible};
+use crate::mysqld::{Layout, ServerVersion, check_compatible};
 use crate::progress::Monitor;
 use crate::storage::BackupStorage;
 use crate::topo::KeyspaceShard;
@@ -101,12 +101,13 @@ impl<'a> Pick<'a> {
 
     /// What a person should know about the choice.
     pub fn warnings(&self, picked: &Picked) -> Vec<String> {
-        let Chosen { handle, passed_over, .. } = &picked.chosen;
+        let Chosen { handle, manifest, passed_over } = &picked.chosen;
         let passed_over = passed_over.iter().map(|one| format!("passed over {one}"));
+        let lacks = target::not_carried(manifest).map(|what| format!("the backup does not have everything: {what}"));
         let damaged = self.damaged.iter().map(|Damage { name, cause }| {
             format!("backup {name} is damaged ({cause}): the older backup {} was restored instead", handle.name())
         });
-        passed_over.chain(damaged).collect()
+        passed_over.chain(lacks).chain(damaged).collect()
     }
 
     /// A MANIFEST is written last and at once: one that does not decode was damaged later. A stray directory, or one that
@@ -128,6 +129,9 @@ impl<'a> Pick<'a> {
     async fn examine(&self, chosen: Chosen) -> Result<Picked, EngineError> {
         let name = chosen.handle.name();
         let builtin = target::builtin_of(name, &chosen.manifest)?;
+        if let Some(server) = self.version.as_deref().and_then(|version| ServerVersion::parse(version).ok()) {
+            target::check_redo_log(name, builtin, &server)?;
+        }
         let external = self.options.external_decompressor.as_deref();
         let use_manifest = self.options.external_decompressor_use_manifest;
         let decompression = target::decompression(name, builtin, external, use_manifest)?;

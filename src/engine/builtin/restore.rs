@@ -253,6 +253,7 @@ impl<'a> Attempt<'a> {
             downtime,
             replication,
             warnings,
+            not_carried: Vec::new(),
         })
     }
 

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
+use crate::backup::choose::{PassedOver, Why};
 use crate::backup::manifest::{Base, Builtin, FileEntry, Manifest, Method};
 use crate::codec::Decompression;
 use crate::engine::EngineError;
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, STORED_BYTES};
-use crate::mysqld::Layout;
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, NOT_CARRIED, STORED_BYTES};
+use crate::mysqld::{Layout, ServerVersion};
 use crate::replication::Position;
 use crate::storage::StoredObject;
 
@@ -65,11 +66,22 @@ impl Target {
     }
 }
 
+/// What a backup was made without, as its MANIFEST says; ours do.
+pub fn not_carried(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    let named = manifest.unknown.get(NOT_CARRIED).and_then(|value| value.as_array());
+    named.into_iter().flatten().filter_map(|what| what.as_str())
+}
+
 /// The builtin part of a MANIFEST.
 ///
 /// # Errors
 /// `EngineNotSupported` for another engine's, `ManifestUnusable` for what no reader of today can restore.
 pub fn builtin_of<'a>(backup: &str, manifest: &'a Manifest) -> Result<&'a Builtin, EngineError> {
+    if manifest.engine() == "mysqlshell" {
+        let location = manifest.unknown.get("BackupLocation").and_then(|place| place.as_str());
+        let location = location.unwrap_or("a place that the MANIFEST does not tell").to_owned();
+        return Err(EngineError::DumpElsewhere { backup: backup.to_owned(), location });
+    }
     let Method::Builtin(builtin) = &manifest.method else {
         return Err(EngineError::EngineNotSupported { engine: manifest.engine().to_owned() });
     };
@@ -82,6 +94,25 @@ pub fn builtin_of<'a>(backup: &str, manifest: &'a Manifest) -> Result<&'a Builti
         return Err(unusable(backup, &cause));
     }
     Ok(builtin)
+}
+
+/// The redo log in its directory (MySQL 8.0.30 on) is nothing to an older mysqld, which would start on the data without it.
+/// MANIFESTs older than Vitess 18 do not tell the version, so that only the files do.
+///
+/// # Errors
+/// `BackupUnusable`, version incompatible.
+pub fn check_redo_log(backup: &str, builtin: &Builtin, server: &ServerVersion) -> Result<(), EngineError> {
+    let in_directory = |entry: &&FileEntry| entry.base == Base::InnoDBLog && entry.name.starts_with("#innodb_redo/");
+    match builtin.file_entries.iter().find(in_directory) {
+        Some(entry) if !server.has_redo_directory() => Err(EngineError::BackupUnusable(PassedOver {
+            name: backup.to_owned(),
+            why: Why::VersionIncompatible(format!(
+                "its redo log is laid out as MySQL 8.0.30 and later have it ({}), and the tablet's is {server}",
+                entry.name
+            )),
+        })),
+        _ => Ok(()),
+    }
 }
 
 /// Chunked files are of a Vitess to come; an empty list means that the file is stored whole.
@@ -203,4 +234,30 @@ fn empty_directories(backup: &str, manifest: &Manifest, layout: &Layout) -> Resu
             Err(unusable(backup, &format!("directory {name:?} of {EMPTY_DIRECTORIES} is not a plain path")))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redo_log_of_mysql_8_0_30_is_refused_by_every_server_that_does_not_know_it() {
+        let builtin = |name: &str| Builtin {
+            file_entries: vec![FileEntry { base: Base::InnoDBLog, name: name.to_owned(), ..FileEntry::default() }],
+            ..Builtin::default()
+        };
+        let check = |name: &str, server: &str| {
+            check_redo_log("b", &builtin(name), &ServerVersion::parse(server).unwrap())
+                .map_err(|error| error.to_string())
+        };
+        for server in ["Ver 5.7.44", "Ver 8.0.29", "Ver 10.11.6-MariaDB"] {
+            let message = check("#innodb_redo/#ib_redo9", server).unwrap_err();
+            assert!(message.contains("8.0.30") && message.contains(server), "{message}");
+            assert_eq!(check("ib_logfile0", server), Ok(()));
+        }
+        for server in ["Ver 8.0.30", "Ver 8.4.0", "Ver 9.7.4"] {
+            assert_eq!(check("#innodb_redo/#ib_redo9", server), Ok(()));
+            assert_eq!(check("ib_logfile0", server), Ok(()), "it upgrades the old layout");
+        }
+    }
 }

@@ -1,5 +1,4 @@
 //! Backups that Vitess made, read by us. The fixtures are listed by name: a missing one is a failure.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
