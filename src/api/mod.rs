@@ -15,7 +15,7 @@ mod schema;
 mod storage;
 
 pub use backup::{
-    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, DeletionPolicy, StorageReference, Tried,
+    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy, StorageReference, Tried,
     VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
 pub use duration::{GoDuration, ParseDurationError};

@@ -37,6 +37,7 @@ pub enum Reason {
     /// Another run holds the tablet.
     TabletBusy,
     FilesNotCarried,
+    CloneNotSupported,
     NoSpace,
     FileUnreadable,
     FileUnwritable,
@@ -87,6 +88,7 @@ impl Reason {
             | Self::DecompressionFailed
             | Self::LastGoodBackup
             | Self::FilesNotCarried
+            | Self::CloneNotSupported
             | Self::NoSpace
             | Self::FileUnreadable
             | Self::FileUnwritable => 6,

@@ -144,6 +144,20 @@ impl Compression {
             Codec::None | Codec::Gzip(_) | Codec::External => 1 << 20,
         }
     }
+
+    /// The most bytes that one stream of `parallel` blocks in flight holds: each block with its output and workspace.
+    pub fn stream_memory(&self, parallel: usize) -> u64 {
+        let block = self.block_size() as u64;
+        let workspace = match (self.codec, self.level) {
+            (Codec::None | Codec::External, _) => return 6 * block,
+            (Codec::Gzip(_), _) => 1 << 20,
+            (Codec::Lz4, _) => 9 << 20,
+            (Codec::Zstd, ..=3) => 4 << 20,
+            (Codec::Zstd, 4..=12) => 24 << 20,
+            (Codec::Zstd, _) => 112 << 20,
+        };
+        (2 * block + workspace) * parallel.max(1) as u64 + block
+    }
 }
 
 /// How to read a backup's objects.
@@ -177,5 +191,17 @@ impl Decompression {
 
     pub fn codec(&self) -> Codec {
         self.codec
+    }
+
+    /// The most bytes that one stream holds: chunks of 1 MiB on either side, and the codec's window as Vitess's own writers
+    /// choose it.
+    pub fn stream_memory(&self, _parallel: usize) -> u64 {
+        let window: u64 = match self.codec {
+            Codec::None => 0,
+            Codec::Gzip(_) | Codec::External => 1 << 20,
+            Codec::Zstd => 9 << 20,
+            Codec::Lz4 => 12 << 20,
+        };
+        window + (8 << 20)
     }
 }

@@ -58,6 +58,8 @@ pub enum EngineError {
     Vtctld { server: String, alias: String, cause: String },
     #[error("{} of the tablet's files cannot be carried by Vitess's format: {}", .0.len(), .0.join("; "))]
     FilesNotCarried(Vec<String>),
+    #[error("the tablet's files cannot be cloned: {cause}")]
+    CloneImpossible { cause: String },
     #[error("{} has {available} bytes free and the backup needs at least {needed}", path.display())]
     NoSpace { path: PathBuf, needed: u64, available: u64 },
     #[error("cannot read {}: {source}", path.display())]
@@ -163,6 +165,7 @@ impl EngineError {
                 Reason::ReplicationNotRestarted
             }
             Self::FilesNotCarried(_) => Reason::FilesNotCarried,
+            Self::CloneImpossible { .. } => Reason::CloneNotSupported,
             Self::NoSpace { .. } => Reason::NoSpace,
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => Reason::NoSpace,
             Self::FileUnwritable { .. } => Reason::FileUnwritable,
@@ -219,6 +222,9 @@ impl EngineError {
             }
             Self::FilesNotCarried(_) => {
                 "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)"
+            }
+            Self::CloneImpossible { .. } => {
+                "Keep the whole tablet directory on one XFS (with reflink) or Btrfs file system with space to spare, or copy in place (--copy-mode in-place; in a VitessBackup builtin.copyMode: InPlace)"
             }
             Self::NoSpace { .. } => "Make the volume larger or free space on it",
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -45,6 +45,9 @@ pub fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
     status.size_bytes = outcome.size_bytes.map(signed);
     status.size = outcome.size_bytes.map(size);
     status.files = outcome.files.map(signed);
+    status.downtime_seconds = outcome.downtime_seconds.map(whole_seconds);
+    status.copy_mode = outcome.copy_mode.map(|mode| format!("{mode:?}"));
+    status.copy_mode_reason.clone_from(&outcome.copy_mode_reason);
     status.manifest.clone_from(&outcome.manifest);
     status.warnings.clone_from(&outcome.warnings);
     if let Some(progress) = &mut status.progress {
@@ -110,6 +113,12 @@ pub fn size(bytes: u64) -> String {
         unit = next;
     }
     format!("{}.{}{unit}", tenths / 10, tenths % 10)
+}
+
+/// Rounded up: a downtime of 0 s would be none.
+#[allow(clippy::cast_possible_truncation, reason = "a cast of a float to an integer ends at the integer's bounds")]
+fn whole_seconds(seconds: f64) -> i64 {
+    seconds.ceil() as i64
 }
 
 fn signed(number: u64) -> i64 {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::mysql::Tablet;
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::codec::{Codec, Compression};
-use vitess_backup::engine::builtin::{self, BackupDone, BackupOptions, ExistingData, RestoreOptions};
+use vitess_backup::engine::builtin::{self, BackupDone, BackupOptions, CopyChoice, ExistingData, Limits, RestoreOptions, Verify};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::storage::{BackupStorage, Location};
@@ -94,8 +94,13 @@ impl Shard {
 
     /// As [`Self::start`], with more lines for every my.cnf.
     pub async fn start_with(my_cnf: &str) -> Self {
+        Self::start_in(&std::env::temp_dir(), my_cnf).await
+    }
+
+    /// As [`Self::start_with`], with the replica in this directory.
+    pub async fn start_in(directory: &Path, my_cnf: &str) -> Self {
         let mut primary = Tablet::at_rest(101).await;
-        let mut replica = Tablet::at_rest(102).await;
+        let mut replica = Tablet::at_rest_in(102, directory).await;
         for tablet in [&primary, &replica] {
             let extra = tablet.vtdataroot().join("extra.cnf");
             let lines = std::fs::read_to_string(&extra).unwrap();
@@ -200,7 +205,9 @@ pub fn backup_options() -> BackupOptions {
         allow_primary: false,
         upgrade_safe: false,
         allow_incomplete: false,
-        concurrency: 4,
+        copy_mode: CopyChoice::Auto,
+        limits: Limits::default(),
+        verify: Verify::Size,
         compression: Compression::new(Codec::Zstd, 1).unwrap(),
         manifest_external_decompressor: None,
         vtctld: None,
@@ -213,7 +220,7 @@ pub fn restore_options(existing_data: ExistingData) -> RestoreOptions {
         wanted: Wanted::Latest,
         existing_data,
         allowed_engines: Vec::new(),
-        concurrency: 4,
+        limits: Limits::default(),
         allow_primary: false,
         vtctld: None,
         external_decompressor: None,
@@ -251,6 +258,41 @@ impl Drop for SmallDisk {
         // Lazily: a write that was given up may still hold a file open for a moment.
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// A file system that clones files, until it is dropped.
+pub struct Xfs {
+    at: TempDir,
+    _image: tempfile::NamedTempFile,
+}
+
+impl Xfs {
+    pub fn mount() -> Self {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(1 << 30).unwrap();
+        run("mkfs.xfs", &["-q".as_ref(), "-m".as_ref(), "reflink=1".as_ref(), image.path().as_ref()]);
+        let at = TempDir::new().unwrap();
+        run("mount", &["-o".as_ref(), "loop".as_ref(), image.path().as_ref(), at.path().as_ref()]);
+        std::fs::set_permissions(at.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        Self { at, _image: image }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.at.path()
+    }
+}
+
+impl Drop for Xfs {
+    fn drop(&mut self) {
+        // Lazily: something may still hold a file open for a moment. The loop device goes with the mount.
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+fn run(program: &str, arguments: &[&std::ffi::OsStr]) {
+    let status = std::process::Command::new(program).args(arguments).status();
+    let status = status.unwrap_or_else(|error| panic!("{program}: {error} (see scripts/bootstrap.sh)"));
+    assert!(status.success(), "{program} {arguments:?}: {status}");
 }
 
 /// CHECKSUM TABLE of every table that is not MySQL's own.

@@ -2,7 +2,8 @@
 //!
 //! Source of the sequence: Vitess `builtinbackupengine.go` (`executeFullBackup`), and what it lacks: the tablet is put back
 //! whatever happens, also when mysqld did not stop in time; it is put back before the MANIFEST is written; everything
-//! stored is read back; and a run that fails leaves nothing behind.
+//! stored is read back; and a run that fails leaves nothing behind. Where the file system can clone files, mysqld is down
+//! only while the clone is made, and everything after the tablet was put back reads that.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -12,70 +13,20 @@ use tokio::time::Instant;
 
 use crate::backup::manifest::{self, Builtin, Manifest, Method};
 use crate::backup::name::BackupName;
-use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
-use crate::codec::Compression;
+use crate::backup::report::{CopyMode, Operation, ReplicationOutcome};
+use crate::engine::builtin::backed_up::{BackupDone, BackupOptions, Verify};
 use crate::engine::builtin::check::{self, Checked};
-use crate::engine::builtin::copy::{self, Parallel, Stored};
+use crate::engine::builtin::clone::{self, CopyChoice, HowCopied, Place};
+use crate::engine::builtin::copy::{self, Stored};
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, Tablet, TabletType, Vtctld, recover, replication};
+use crate::engine::{EngineError, Interrupt, Tablet, TabletType, recover, replication};
 use crate::progress::{Monitor, Step};
 use crate::replication::{GtidSet, Position};
 use crate::storage::{BackupHandle, BackupStorage};
 use crate::topo::KeyspaceShard;
-
-#[derive(Clone, Debug)]
-pub struct BackupOptions {
-    pub allow_primary: bool,
-    /// Shut mysqld down with innodb_fast_shutdown=0.
-    pub upgrade_safe: bool,
-    /// Go on although some files cannot be carried.
-    pub allow_incomplete: bool,
-    /// Files that are copied at a time.
-    pub concurrency: usize,
-    pub compression: Compression,
-    /// For the MANIFEST's ExternalDecompressor.
-    pub manifest_external_decompressor: Option<String>,
-    /// Who sets the tablet's type to BACKUP meanwhile, so that VTOrc and vtgate leave it alone.
-    pub vtctld: Option<Vtctld>,
-    /// The time in the name, to the second.
-    pub backup_time: jiff::Timestamp,
-}
-
-/// A backup that was made, read back and found whole.
-#[derive(Clone, Debug)]
-pub struct BackupDone {
-    pub name: String,
-    pub manifest: Manifest,
-    /// Bytes as stored, MANIFEST included.
-    pub stored_bytes: u64,
-    /// Bytes of the files before compression.
-    pub data_bytes: u64,
-    pub files: u64,
-    pub downtime: Duration,
-    pub replication: ReplicationOutcome,
-    pub warnings: Vec<String>,
-}
-
-impl BackupDone {
-    /// Writes it into the outcome.
-    pub fn fill(self, outcome: &mut Outcome) {
-        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings } = self;
-        outcome.backup_name = Some(name);
-        outcome.engine = Some(manifest.engine().to_owned());
-        outcome.position = Some(manifest.position.clone());
-        outcome.purged_position = Some(manifest.purged_position.clone());
-        outcome.manifest = Some(manifest.summary());
-        outcome.size_bytes = Some(stored_bytes);
-        outcome.data_bytes = Some(data_bytes);
-        outcome.files = Some(files);
-        outcome.downtime_seconds = Some(downtime.as_secs_f64());
-        outcome.replication = Some(replication);
-        outcome.warnings.extend(warnings);
-    }
-}
 
 /// Backs the tablet up.
 ///
@@ -102,11 +53,16 @@ pub async fn backup(
     let server = tablet.server().await?;
     let checked = interrupt.race(check::check(tablet, &server, options, monitor)).await?;
     interrupt.race(store::make_way(storage, shard, &name, monitor)).await?;
+    // Not to be cut short: what it tries out must be gone when it ends.
+    let how = clone::decide(options.copy_mode, &server.layout).await?;
+    interrupt.check()?;
+    monitor.note(&how.to_string());
 
     let entry = Entry {
         before: Some(checked.before.clone()),
         backup: Some(NamedBackup { shard: shard.clone(), name: name.clone() }),
         tablet_type: checked.type_before.clone(),
+        clone: how.mode == CopyMode::Clone,
         ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::StoppingReplication)
     };
     journal.write(&entry)?;
@@ -119,6 +75,8 @@ pub async fn backup(
         }
     };
     let run = Run {
+        place: Place::of(&tablet.directory),
+        how,
         server,
         checked,
         options,
@@ -136,6 +94,8 @@ pub async fn backup(
 
 /// A run that has begun to disturb.
 struct Run<'a> {
+    place: Place,
+    how: HowCopied,
     server: Server,
     checked: Checked,
     options: &'a BackupOptions,
@@ -151,13 +111,14 @@ struct Run<'a> {
     is_down: bool,
 }
 
-/// What was copied while mysqld was down.
+/// What was copied, or cloned, while mysqld was down.
 struct Copied {
     /// gtid_executed before mysqld was stopped.
     noted: GtidSet,
     purged: GtidSet,
     selection: Selection,
-    stored: Vec<Stored>,
+    /// `None`: the files of the selection are clones, which are still to be stored.
+    stored: Option<Vec<Stored>>,
 }
 
 /// How the tablet stands after it was put back; mysqld runs.
@@ -215,19 +176,58 @@ impl Run<'_> {
         self.server.stop().await?;
         self.is_down = true;
         self.at(JournalStep::CopyingFiles)?;
-        let (selection, stored) = interrupt.race(self.copy_files()).await?;
-        Ok(Copied { noted, purged, selection, stored })
+        let selection = interrupt.race(self.select()).await?;
+        if let Some(selection) = self.clone_files(&selection).await? {
+            return Ok(Copied { noted, purged, selection, stored: None });
+        }
+        let stored = interrupt.race(self.store(&selection)).await?;
+        Ok(Copied { noted, purged, selection, stored: Some(stored) })
     }
 
-    async fn copy_files(&self) -> Result<(Selection, Vec<Stored>), EngineError> {
+    /// `None`: they are to be copied in place. Ends soon when interrupted, and not before nobody writes to the clone.
+    async fn clone_files(&mut self, selection: &Selection) -> Result<Option<Selection>, EngineError> {
+        if self.how.mode == CopyMode::InPlace {
+            return Ok(None);
+        }
+        self.monitor.step(Step::CloningFiles);
+        let (place, selection, interrupt) = (self.place.clone(), selection.clone(), self.interrupt.clone());
+        let filled = tokio::task::spawn_blocking(move || place.fill(selection, &interrupt)).await;
+        match filled.map_err(|error| EngineError::internal(&error))? {
+            Ok(cloned) => Ok(Some(cloned)),
+            Err(error) if self.options.copy_mode == CopyChoice::Auto && self.interrupt.check().is_ok() => {
+                self.how = HowCopied::after_all(&error);
+                self.monitor.note(&self.how.to_string());
+                self.remove_clone().await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the files, in place or from the clone, and reads them back when that is asked for.
+    async fn store(&self, selection: &Selection) -> Result<Vec<Stored>, EngineError> {
+        let BackupOptions { compression, limits, verify, .. } = self.options;
         self.monitor.step(Step::CopyingFiles);
-        let selection = self.select().await?;
         self.monitor.totals(selection.bytes(), selection.files.len() as u64);
-        let blocks = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-        let parallel = Parallel { files: self.options.concurrency, blocks };
-        let stored =
-            copy::upload(&self.handle, &selection.files, &self.options.compression, parallel, self.monitor).await?;
-        Ok((selection, stored))
+        let stored = copy::upload(&self.handle, &selection.files, compression, limits, self.monitor).await?;
+        if *verify == Verify::Hash {
+            self.monitor.step(Step::Verifying);
+            store::check_hashes(&self.handle, &stored, limits).await?;
+        }
+        Ok(stored)
+    }
+
+    /// mysqld runs on while this reads the clone, and comes first when space runs out.
+    async fn store_clone(&self, selection: &Selection) -> Result<Vec<Stored>, EngineError> {
+        tokio::select! {
+            stored = self.store(selection) => stored,
+            error = self.place.space_is_short() => Err(error),
+        }
+    }
+
+    async fn remove_clone(&self) -> Result<(), EngineError> {
+        let place = self.place.clone();
+        tokio::task::spawn_blocking(move || place.remove()).await.map_err(|error| EngineError::internal(&error))?
     }
 
     async fn select(&self) -> Result<Selection, EngineError> {
@@ -270,9 +270,9 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// The tablet is as it was; what was stored goes, and the journal with it.
+    /// The tablet is as it was; the clone and what was stored go, and the journal with them.
     async fn give_up(&self, error: EngineError) -> EngineError {
-        if store::discard(&self.handle, self.monitor).await
+        if self.take_back().await
             && let Err(journal) = self.journal.remove()
         {
             self.monitor.note(&format!("the journal stays: {journal}"));
@@ -280,9 +280,18 @@ impl Run<'_> {
         error
     }
 
-    /// What was stored goes; the journal stays for `recover`.
+    /// Removes the clone and what was stored; true when both are gone.
+    async fn take_back(&self) -> bool {
+        let removed = self.remove_clone().await;
+        if let Err(error) = &removed {
+            self.monitor.note(&format!("{error}; `vitess-backup recover` or the next backup takes the clone away"));
+        }
+        store::discard(&self.handle, self.monitor).await && removed.is_ok()
+    }
+
+    /// The clone and what was stored go; the journal stays for `recover`.
     async fn not_put_back(&self, cause: EngineError, run: String) -> EngineError {
-        store::discard(&self.handle, self.monitor).await;
+        self.take_back().await;
         EngineError::NotPutBack { cause: Box::new(cause), run }
     }
 
@@ -291,16 +300,30 @@ impl Run<'_> {
         let PutBack { downtime, position, replication } = put_back;
         let (replication, trouble) = match replication {
             Ok(outcome) => (outcome, None),
+            Err(cause) if copied.stored.is_none() => {
+                // Whoever is to look after the tablet must not wait for an upload.
+                let run = "the backup was given up before its files were stored".to_owned();
+                return Err(self.not_put_back(cause, run).await);
+            }
             Err(cause) => (ReplicationOutcome::NotRestarted, Some(cause)),
         };
         let ended = AssertUnwindSafe(interrupt.race(async {
+            let position = position?;
             let mut warnings = self.checked.warnings.clone();
             let replication = self.caught_up(replication, &mut warnings).await?;
-            let manifest = self.manifest(tablet, &copied, position?)?;
-            let stored_bytes = self.seal(&manifest, &copied.stored).await?;
+            let stored = match &copied.stored {
+                Some(stored) => stored.clone(),
+                None => self.store_clone(&copied.selection).await?,
+            };
+            if let Err(error) = self.remove_clone().await {
+                warnings.push(format!("{error}; the next run on the tablet takes the clone away"));
+            }
+            let manifest = self.manifest(tablet, &copied, &stored, position)?;
+            let stored_bytes = self.seal(&manifest, &stored).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
-            Ok(BackupDone { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings })
+            let how = self.how.clone();
+            Ok(BackupDone { name, manifest, stored_bytes, data_bytes, files, downtime, how, replication, warnings })
         }));
         let ended = ended.catch_unwind().await.unwrap_or(Err(EngineError::Panicked));
         match (ended, trouble) {
@@ -344,7 +367,13 @@ impl Run<'_> {
         }
     }
 
-    fn manifest(&self, tablet: &Tablet, copied: &Copied, position: GtidSet) -> Result<Manifest, EngineError> {
+    fn manifest(
+        &self,
+        tablet: &Tablet,
+        copied: &Copied,
+        stored: &[Stored],
+        position: GtidSet,
+    ) -> Result<Manifest, EngineError> {
         let compression = &self.options.compression;
         let mut unknown = serde_json::Map::new();
         unknown.insert(DATA_BYTES.to_owned(), copied.selection.bytes().into());
@@ -371,7 +400,7 @@ impl Run<'_> {
             incremental_details: None,
             method: Method::Builtin(Builtin {
                 compression_engine: compression.codec().engine_name().to_owned(),
-                file_entries: copied.stored.iter().map(|stored| stored.entry.clone()).collect(),
+                file_entries: stored.iter().map(|stored| stored.entry.clone()).collect(),
                 skip_compress: compression.skip_compress(),
                 external_decompressor: self.options.manifest_external_decompressor.clone().unwrap_or_default(),
             }),

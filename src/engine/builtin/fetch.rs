@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::codec::{self, CodecError, Decompression, Tally};
 use crate::engine::EngineError;
+use crate::engine::builtin::bandwidth::Bandwidth;
+use crate::engine::builtin::limits::Limits;
 use crate::engine::builtin::target::TargetFile;
 use crate::mysqld::Owner;
 use crate::progress::Monitor;
@@ -25,7 +27,10 @@ pub struct Fetched {
     pub written: u64,
 }
 
-/// Writes every file, durable when it returns: its bytes, and its name in its directory.
+/// What a stream holds beside its codec: a chunk from storage, and those on their way to the file.
+const CHUNKS: u64 = 5 << 20;
+
+/// Writes every file within the limits, durable when it returns: its bytes, and its name in its directory.
 ///
 /// # Errors
 /// The first failure. Nothing is removed.
@@ -33,7 +38,7 @@ pub async fn download(
     handle: &BackupHandle,
     files: &[TargetFile],
     decompression: &Decompression,
-    at_a_time: usize,
+    limits: &Limits,
     owner: Option<Owner>,
     data_bytes: Option<u64>,
     monitor: &dyn Monitor,
@@ -44,14 +49,18 @@ pub async fn download(
     let mut order: Vec<&TargetFile> = files.iter().collect();
     order.sort_by_key(|file| std::cmp::Reverse(file.stored));
     let estimate = &Estimate::new(files, data_bytes);
+    let (budget, bandwidth) = (&limits.budget(), &limits.bandwidth());
+    let share = budget.share(1, 1, 1, |blocks| decompression.stream_memory(blocks) + CHUNKS);
+    budget.tell(share, files.len(), limits.memory, monitor);
     let written: Vec<u64> = futures::stream::iter(order)
         .map(|file| async move {
-            let written = download_one(handle, file, decompression, owner, estimate, monitor).await?;
+            let _held = budget.hold(share).await?;
+            let written = download_one(handle, file, decompression, owner, estimate, bandwidth, monitor).await?;
             monitor.file_done();
             monitor.totals(estimate.total(), files.len() as u64);
             Ok::<_, EngineError>(written)
         })
-        .buffer_unordered(at_a_time.max(1))
+        .buffer_unordered(limits.concurrency.max(1))
         .try_collect()
         .await?;
     for directory in parents(files) {
@@ -91,11 +100,12 @@ async fn download_one(
     decompression: &Decompression,
     owner: Option<Owner>,
     estimate: &Estimate,
+    bandwidth: &Bandwidth,
     monitor: &dyn Monitor,
 ) -> Result<u64, EngineError> {
     let (_, body) = handle.get_stream(&file.object).await?;
     let read = Tally::new();
-    let stored = read.over(body).inspect_ok(|bytes| {
+    let stored = read.over(bandwidth.over(body)).inspect_ok(|bytes| {
         estimate.stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         monitor.advanced(0, bytes.len() as u64);
     });

@@ -3,12 +3,16 @@
 //! The format is Vitess's to the byte; the sequence departs from it where Vitess leaves a tablet down or a damaged backup
 //! looking good (see `docs/design.md`, "Builtin, step by step").
 
+mod backed_up;
 mod backup;
+mod bandwidth;
 mod check;
 mod clearing;
+mod clone;
 mod copy;
 mod fetch;
 mod files;
+mod limits;
 mod position;
 mod rejoin;
 mod restore;
@@ -19,7 +23,10 @@ mod store;
 mod target;
 mod verify;
 
-pub use backup::{BackupDone, BackupOptions, backup};
+pub use backed_up::{BackupDone, BackupOptions, Verify};
+pub use backup::backup;
+pub use clone::{CopyChoice, DIRECTORY as CLONE_DIRECTORY, HowCopied, Place as ClonePlace};
+pub use limits::Limits;
 pub use restore::restore;
 pub use restored::{ExistingData, MARKER, RestoreDone, RestoreEnd, RestoreOptions};
 pub use verify::{VerifyDone, VerifyOptions, verify};

@@ -333,12 +333,11 @@ impl Attempt<'_> {
             fetch::make_directory(directory, owner)?;
         }
         let handle = &prepared.chosen.handle;
-        let at_a_time = self.options.concurrency;
         let fetched = fetch::download(
             handle,
             &target.files,
             &prepared.decompression,
-            at_a_time,
+            &self.options.limits,
             owner,
             target.data_bytes,
             self.monitor,

@@ -6,6 +6,7 @@ use crate::backup::choose::Wanted;
 use crate::backup::manifest::Manifest;
 use crate::backup::report::{Outcome, ReplicationOutcome};
 use crate::engine::Vtctld;
+use crate::engine::builtin::limits::Limits;
 
 /// Vitess's file in the tablet's directory that says that its data is not whole.
 pub const MARKER: &str = "restore_in_progress";
@@ -16,8 +17,7 @@ pub struct RestoreOptions {
     pub existing_data: ExistingData,
     /// Raw BackupMethods; empty: any.
     pub allowed_engines: Vec<String>,
-    /// Files that are copied at a time.
-    pub concurrency: usize,
+    pub limits: Limits,
     pub allow_primary: bool,
     pub vtctld: Option<Vtctld>,
     pub external_decompressor: Option<String>,
