@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use engine_support::process::{Running, run_to};
-use engine_support::{Notes, Shard, Xfs, checksums};
+use engine_support::{Disk, Notes, Shard, checksums};
 use support::mysql::{PATIENCE, Tablet};
 use vitess_backup::backup::bytes::ByteSize;
 use vitess_backup::backup::failure::Reason;
@@ -78,8 +78,8 @@ fn transactions(set: &GtidSet) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_from_a_clone_is_of_one_moment_and_mysqld_runs_while_it_is_stored() {
-    let xfs = Xfs::mount();
-    let shard = Shard::start_in(xfs.path(), "").await;
+    let disk = Disk::xfs();
+    let shard = Shard::start_in(disk.path(), "").await;
     let before = shard.settings().await;
     let notes = Notes::default();
 
@@ -93,15 +93,19 @@ async fn a_backup_from_a_clone_is_of_one_moment_and_mysqld_runs_while_it_is_stor
 
     assert_eq!((done.how.mode, done.replication), (CopyMode::Clone, ReplicationOutcome::CaughtUp), "{:?}", done.how);
     assert_eq!(done.warnings, Vec::<String>::new(), "{notes:?}");
-    assert!(took > Duration::from_secs(15), "storing was to be slow: {took:?}");
-    assert!(done.downtime < took / 3, "down for {:?} of {took:?}", done.downtime);
-    println!("down for {:?} of {took:?}, {} bytes of data", done.downtime, done.data_bytes);
+    // A machine with much else to do takes long to start a mysqld; what counts is that storing is not part of it.
+    let cloning = notes.began(Step::StartingMysqld) - notes.began(Step::CloningFiles);
+    let storing = notes.began(Step::WritingManifest) - notes.began(Step::CopyingFiles);
+    println!(
+        "down for {:?} of {took:?}, cloned in {cloning:?}, {} bytes stored in {storing:?}",
+        done.downtime, done.stored_bytes
+    );
+    assert!(storing > Duration::from_secs(15), "storing was to be slow: {storing:?}");
+    assert!(cloning < storing / 4, "cloned in {cloning:?}, stored in {storing:?}");
+    assert!(done.downtime + storing < took, "down for {:?}, storing for {storing:?}, in all {took:?}", done.downtime);
+    assert!(notes.began(Step::RestartingReplication) < notes.began(Step::CopyingFiles));
     let up = up_seconds(&shard.replica).await;
-    assert!(up > 12, "mysqld ran while the files were stored: {up} s");
-    let steps = notes.steps.lock().unwrap().clone();
-    let place = |step| steps.iter().position(|seen| *seen == step).unwrap_or_else(|| panic!("{step:?}: {steps:?}"));
-    assert!(place(Step::CloningFiles) < place(Step::StartingMysqld), "{steps:?}");
-    assert!(place(Step::RestartingReplication) < place(Step::CopyingFiles), "{steps:?}");
+    assert!(up >= storing.as_secs(), "mysqld ran while the files were stored: {up} s");
     assert_eq!((done.files, done.data_bytes), (notes.files_done(), notes.bytes_done()));
     assert_eq!(shard.settings().await, before, "read-only, semi-sync and threads are as they were");
     assert!(!shard.clone_dir().exists());
@@ -129,8 +133,8 @@ async fn a_backup_from_a_clone_is_of_one_moment_and_mysqld_runs_while_it_is_stor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_ends_while_its_clone_is_stored_leaves_nothing_and_mysqld_is_not_touched_again() {
-    let xfs = Xfs::mount();
-    let shard = Shard::start_in(xfs.path(), "").await;
+    let disk = Disk::xfs();
+    let shard = Shard::start_in(disk.path(), "").await;
     let before = shard.settings().await;
     let started = async || jiff::Timestamp::now().as_second().unsigned_abs() - up_seconds(&shard.replica).await;
 
@@ -213,8 +217,8 @@ impl Monitor for Obstacle {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_that_fails_after_all_becomes_a_copy_in_place_or_a_failure_as_was_asked() {
-    let xfs = Xfs::mount();
-    let shard = Shard::start_in(xfs.path(), "").await;
+    let disk = Disk::xfs();
+    let shard = Shard::start_in(disk.path(), "").await;
     let before = shard.settings().await;
     let odd = shard.replica.layout().datadir.join("vt_odd");
     let obstacle = Obstacle(Notes::default(), odd.clone());
@@ -236,7 +240,8 @@ async fn a_clone_that_fails_after_all_becomes_a_copy_in_place_or_a_failure_as_wa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_files_cannot_be_cloned_the_copy_is_in_place_and_the_reason_is_told() {
-    let shard = Shard::start().await;
+    let disk = Disk::ext4();
+    let shard = Shard::start_in(disk.path(), "").await;
     let before = (shard.settings().await, up_seconds(&shard.replica).await);
     let refused = run_to(6, &format!("{} --copy-mode clone", shard.backup_arguments()));
     assert_eq!(refused["failure"]["reason"], "CloneNotSupported", "{refused}");

@@ -15,8 +15,8 @@ mod schema;
 mod storage;
 
 pub use backup::{
-    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy, StorageReference, Tried,
-    VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
+    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy,
+    StorageReference, Tried, VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
 pub use duration::{GoDuration, ParseDurationError};
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};

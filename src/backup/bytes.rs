@@ -85,7 +85,8 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
-        for text in ["", "MiB", "1.2.3M", "-1", "1 MiB", "16Ei", "100m", "1e3", ".5G", "1MiBB", "18446744073709551616"] {
+        for text in ["", "MiB", "1.2.3M", "-1", "1 MiB", "16Ei", "100m", "1e3", ".5G", "1MiBB", "18446744073709551616"]
+        {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

@@ -22,6 +22,10 @@ pub struct RunArguments {
     /// Give up after this long, with the tablet put back as it was (6h, 1m30s); 0: never
     #[arg(long, value_name = "DURATION", default_value = "0")]
     pub deadline: GoDuration,
+    /// How far to step back for others who want the processor, 0 to 19; Linux derives the priority of reads and writes from
+    /// it. A mysqld that this command starts is not meant. Worth it where mysqld runs meanwhile (--copy-mode clone)
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub nice: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -127,8 +127,14 @@ fn signed(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
     use super::*;
+    use crate::api::RunStatus;
+    use crate::backup::report::CopyMode;
+    use crate::plan::observed::Observed;
     use crate::progress::Progress;
+    use crate::resources::settings::Settings;
 
     fn told(step: Step, done: u64, total: u64) -> Told {
         let progress =
@@ -152,6 +158,27 @@ mod tests {
             (Some("CopyingFiles"), None, None)
         );
         assert_eq!(progress(&Told::default(), None), None);
+    }
+
+    #[test]
+    fn how_the_files_were_copied_is_on_the_object_in_both_cases() {
+        for (mode, seconds, text, whole) in
+            [(CopyMode::Clone, 0.4, "Clone", 1), (CopyMode::InPlace, 3600.0, "InPlace", 3600)]
+        {
+            let time = jiff::Timestamp::UNIX_EPOCH;
+            let outcome = Outcome {
+                copy_mode: Some(mode),
+                copy_mode_reason: Some("so it was".into()),
+                downtime_seconds: Some(seconds),
+                ..Outcome::begun(crate::backup::report::Operation::Backup, time)
+            };
+            let seen = Observed::nothing(std::sync::Arc::new(Settings::new("operator:1")));
+            let mut draft = Draft::new("VitessBackup", &ObjectMeta::default(), RunStatus::default(), &seen, time);
+            succeeded(&mut draft, &outcome);
+            let RunStatus { copy_mode, copy_mode_reason, downtime_seconds, .. } = draft.status;
+            assert_eq!((copy_mode.as_deref(), downtime_seconds), (Some(text), Some(whole)));
+            assert_eq!(copy_mode_reason.as_deref(), Some("so it was"));
+        }
     }
 
     #[test]

@@ -7,14 +7,16 @@ pub mod process;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::mysql::Tablet;
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::codec::{Codec, Compression};
-use vitess_backup::engine::builtin::{self, BackupDone, BackupOptions, CopyChoice, ExistingData, Limits, RestoreOptions, Verify};
+use vitess_backup::engine::builtin::{
+    self, BackupDone, BackupOptions, CopyChoice, ExistingData, Limits, RestoreOptions, Verify,
+};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::storage::{BackupStorage, Location};
@@ -24,6 +26,8 @@ use vitess_backup::topo::{KeyspaceShard, TabletAlias};
 #[derive(Debug, Default)]
 pub struct Notes {
     pub steps: Mutex<Vec<Step>>,
+    /// When each of them began.
+    times: Mutex<Vec<(Step, Instant)>>,
     pub texts: Mutex<Vec<String>>,
     bytes: AtomicU64,
     stored: AtomicU64,
@@ -31,6 +35,15 @@ pub struct Notes {
 }
 
 impl Notes {
+    /// When a step began that came once.
+    pub fn began(&self, step: Step) -> Instant {
+        let times = self.times.lock().unwrap();
+        let [(_, began)] = *times.iter().filter(|(seen, _)| *seen == step).collect::<Vec<_>>() else {
+            panic!("{step:?} came not once: {times:?}")
+        };
+        *began
+    }
+
     pub fn bytes_done(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -43,6 +56,7 @@ impl Notes {
 impl Monitor for Notes {
     fn step(&self, step: Step) {
         self.steps.lock().unwrap().push(step);
+        self.times.lock().unwrap().push((step, Instant::now()));
     }
 
     fn totals(&self, _bytes: u64, _files: u64) {}
@@ -260,36 +274,45 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A file system that clones files, until it is dropped.
-pub struct Xfs {
-    at: TempDir,
-    _image: tempfile::NamedTempFile,
-}
+/// A file system of 1 GiB in a file, until it is dropped.
+pub struct Disk(TempDir);
 
-impl Xfs {
-    pub fn mount() -> Self {
+impl Disk {
+    /// Clones files.
+    pub fn xfs() -> Self {
+        Self::mount("mkfs.xfs", &["-q", "-m", "reflink=1"])
+    }
+
+    /// Does not.
+    pub fn ext4() -> Self {
+        Self::mount("mkfs.ext4", &["-q"])
+    }
+
+    fn mount(program: &str, arguments: &[&str]) -> Self {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(1 << 30).unwrap();
-        run("mkfs.xfs", &["-q".as_ref(), "-m".as_ref(), "reflink=1".as_ref(), image.path().as_ref()]);
         let at = TempDir::new().unwrap();
-        run("mount", &["-o".as_ref(), "loop".as_ref(), image.path().as_ref(), at.path().as_ref()]);
+        let (image_path, at_path) = (image.path().to_str().unwrap(), at.path().to_str().unwrap());
+        run(program, &[arguments, &[image_path]].concat());
+        run("mount", &["-o", "loop", image_path, at_path]);
         std::fs::set_permissions(at.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        Self { at, _image: image }
+        // The image's name goes here and its blocks with the mount.
+        Self(at)
     }
 
     pub fn path(&self) -> &Path {
-        self.at.path()
+        self.0.path()
     }
 }
 
-impl Drop for Xfs {
+impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily: something may still hold a file open for a moment. The loop device goes with the mount.
         let _ = std::process::Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 
-fn run(program: &str, arguments: &[&std::ffi::OsStr]) {
+fn run(program: &str, arguments: &[&str]) {
     let status = std::process::Command::new(program).args(arguments).status();
     let status = status.unwrap_or_else(|error| panic!("{program}: {error} (see scripts/bootstrap.sh)"));
     assert!(status.success(), "{program} {arguments:?}: {status}");

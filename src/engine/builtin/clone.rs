@@ -131,7 +131,11 @@ impl Place {
                 let Some(file) = selection.files.get(index) else { return Ok(()) };
                 let length = clone(&file.path, &self.of_file(index)).map_err(|error| impossible(file, &error))?;
                 if length != file.size {
-                    return Err(EngineError::FileChanged { path: file.path.clone(), expected: file.size, found: length });
+                    return Err(EngineError::FileChanged {
+                        path: file.path.clone(),
+                        expected: file.size,
+                        found: length,
+                    });
                 }
             }
         };
