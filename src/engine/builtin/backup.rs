@@ -11,22 +11,22 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::backup::manifest::{self, Builtin, Manifest, Method};
+use crate::backup::manifest::{self, Manifest};
 use crate::backup::name::BackupName;
 use crate::backup::report::{CopyMode, Operation, ReplicationOutcome};
 use crate::engine::builtin::backed_up::{BackupDone, BackupOptions, Verify};
 use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::clone::{self, CopyChoice, HowCopied, Place};
 use crate::engine::builtin::copy::{self, Stored};
+use crate::engine::builtin::describe::{self, Made};
 use crate::engine::builtin::files::{self, Roots, Selection};
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, position, store};
+use crate::engine::builtin::{position, store};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
 use crate::engine::{EngineError, Interrupt, Tablet, TabletType, recover, replication};
 use crate::progress::{Monitor, Step};
-use crate::replication::{GtidSet, Position};
+use crate::replication::GtidSet;
 use crate::storage::{BackupHandle, BackupStorage};
-use crate::topo::KeyspaceShard;
 
 /// Backs the tablet up.
 ///
@@ -81,7 +81,6 @@ pub async fn backup(
         checked,
         options,
         handle,
-        shard,
         journal,
         entry,
         interrupt,
@@ -100,7 +99,6 @@ struct Run<'a> {
     checked: Checked,
     options: &'a BackupOptions,
     handle: BackupHandle,
-    shard: &'a KeyspaceShard,
     journal: Journal,
     entry: Entry,
     interrupt: &'a Interrupt,
@@ -204,17 +202,12 @@ impl Run<'_> {
         }
     }
 
-    /// Stores the files, in place or from the clone, and reads them back when that is asked for.
+    /// Stores the files, in place or from the clone.
     async fn store(&self, selection: &Selection) -> Result<Vec<Stored>, EngineError> {
-        let BackupOptions { compression, limits, verify, .. } = self.options;
+        let BackupOptions { compression, limits, .. } = self.options;
         self.monitor.step(Step::CopyingFiles);
         self.monitor.totals(selection.bytes(), selection.files.len() as u64);
-        let stored = copy::upload(&self.handle, &selection.files, compression, limits, self.monitor).await?;
-        if *verify == Verify::Hash {
-            self.monitor.step(Step::Verifying);
-            store::check_hashes(&self.handle, &stored, limits).await?;
-        }
-        Ok(stored)
+        copy::upload(&self.handle, &selection.files, compression, limits, self.monitor).await
     }
 
     /// mysqld runs on while this reads the clone, and comes first when space runs out.
@@ -318,7 +311,21 @@ impl Run<'_> {
             if let Err(error) = self.remove_clone().await {
                 warnings.push(format!("{error}; the next run on the tablet takes the clone away"));
             }
-            let manifest = self.manifest(tablet, &copied, &stored, position)?;
+            if self.options.verify == Verify::Hash {
+                self.monitor.step(Step::Verifying);
+                store::check_hashes(&self.handle, &stored, &self.options.limits).await?;
+            }
+            let made = Made {
+                handle: &self.handle,
+                alias: tablet.alias()?,
+                options: self.options,
+                checked: &self.checked,
+                selection: &copied.selection,
+                stored: &stored,
+                position,
+                purged: copied.purged.clone(),
+            };
+            let manifest = describe::manifest(made, jiff::Timestamp::now());
             let stored_bytes = self.seal(&manifest, &stored).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
@@ -367,47 +374,6 @@ impl Run<'_> {
         }
     }
 
-    fn manifest(
-        &self,
-        tablet: &Tablet,
-        copied: &Copied,
-        stored: &[Stored],
-        position: GtidSet,
-    ) -> Result<Manifest, EngineError> {
-        let compression = &self.options.compression;
-        let mut unknown = serde_json::Map::new();
-        unknown.insert(DATA_BYTES.to_owned(), copied.selection.bytes().into());
-        if !copied.selection.empty_directories.is_empty() {
-            unknown.insert(EMPTY_DIRECTORIES.to_owned(), copied.selection.empty_directories.clone().into());
-        }
-        Ok(Manifest {
-            backup_name: self.handle.name().to_owned(),
-            backup_method: METHOD.to_owned(),
-            position: Position::from(position).to_string(),
-            purged_position: Position::from(copied.purged.clone()).to_string(),
-            from_position: String::new(),
-            from_backup: String::new(),
-            incremental: false,
-            backup_time: Manifest::time_text(self.options.backup_time),
-            finished_time: Manifest::time_text(jiff::Timestamp::now()),
-            server_uuid: self.checked.server_uuid.to_string(),
-            tablet_alias: tablet.alias()?.to_string(),
-            hostname: hostname(),
-            keyspace: self.shard.keyspace().to_owned(),
-            shard: self.shard.shard().to_owned(),
-            mysql_version: self.checked.version.text().to_owned(),
-            upgrade_safe: self.options.upgrade_safe,
-            incremental_details: None,
-            method: Method::Builtin(Builtin {
-                compression_engine: compression.codec().engine_name().to_owned(),
-                file_entries: stored.iter().map(|stored| stored.entry.clone()).collect(),
-                skip_compress: compression.skip_compress(),
-                external_decompressor: self.options.manifest_external_decompressor.clone().unwrap_or_default(),
-            }),
-            unknown,
-        })
-    }
-
     /// The MANIFEST goes last, when all else is durable; then everything is looked at again. Gives all bytes stored.
     async fn seal(&self, manifest: &Manifest, stored: &[Stored]) -> Result<u64, EngineError> {
         self.monitor.step(Step::WritingManifest);
@@ -416,9 +382,4 @@ impl Run<'_> {
         self.monitor.step(Step::Verifying);
         store::check_stored(&self.handle, &text, stored).await
     }
-}
-
-/// As Vitess's `Hostname`, "" when unknown.
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }

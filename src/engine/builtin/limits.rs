@@ -141,7 +141,7 @@ mod tests {
         let third = budget.hold(share).await.unwrap();
         drop(third);
         drop(second);
-        budget.hold(Share { blocks: 1, bytes: u64::MAX }).await.unwrap();
+        drop(budget.hold(Share { blocks: 1, bytes: u64::MAX }).await.unwrap());
     }
 
     #[derive(Default)]

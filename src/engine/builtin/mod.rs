@@ -10,6 +10,7 @@ mod check;
 mod clearing;
 mod clone;
 mod copy;
+mod describe;
 mod fetch;
 mod files;
 mod limits;
