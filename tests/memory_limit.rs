@@ -114,8 +114,10 @@ async fn a_run_keeps_within_its_memory_limit_whatever_the_codec_and_the_concurre
         println!("{codec}: backup {} MiB", seen.peak / MIB);
         assert!(seen.peak > 10 * MIB && seen.peak <= LIMIT, "{codec}: backup {} MiB\n{}", seen.peak / MIB, seen.log);
         assert!(seen.log.contains("of the largest files be copied at a time, not 64"), "{}", seen.log);
-        assert_eq!(seen.nice.first(), Some(&0), "mysqld may be started from the main thread");
-        assert!(seen.nice.len() > 2 && seen.nice[1..].iter().all(|nice| *nice == 5), "{:?}", seen.nice);
+        // From where the test itself stands; mysqld may be started from the main thread.
+        let (own, lower) = (niceness(Path::new("/proc/self"), std::process::id())[0], |nice: i64| (nice + 5).min(19));
+        assert_eq!(seen.nice.first(), Some(&own));
+        assert!(seen.nice.len() > 2 && seen.nice[1..].iter().all(|nice| *nice == lower(own)), "{:?}", seen.nice);
 
         let volume = tempfile::tempdir().unwrap();
         let restored = volume.path().join("vt_0000000101");

@@ -53,13 +53,11 @@ pub async fn recover(
     interrupt.check()?;
     let journal = Journal::hold(&tablet.directory)?;
     monitor.step(Step::Recovering);
-    match journal.read()? {
-        Some(entry) => put_right(&journal, entry, tablet, storage, monitor).await,
-        None => {
-            ClonePlace::of(&tablet.directory).remove()?;
-            Ok(RecoverDone::default())
-        }
-    }
+    let Some(entry) = journal.read()? else {
+        ClonePlace::of(&tablet.directory).remove()?;
+        return Ok(RecoverDone::default());
+    };
+    put_right(&journal, entry, tablet, storage, monitor).await
 }
 
 /// Before a backup: ends what an earlier run left undone on this tablet.
