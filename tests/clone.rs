@@ -73,7 +73,7 @@ async fn up_seconds(tablet: &Tablet) -> u64 {
 
 /// Transactions of all servers.
 fn transactions(set: &GtidSet) -> u64 {
-    set.iter().flat_map(|(_, intervals)| intervals).map(|interval| (interval.end - interval.start + 1) as u64).sum()
+    set.iter().flat_map(|(_, intervals)| intervals).map(|interval| interval.end - interval.start + 1).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
