@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::backup::failure::{Failure, Reason};
-use vitess_backup::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions, VerifyOptions};
+use vitess_backup::engine::builtin::{self, ExistingData, Limits, RestoreEnd, RestoreOptions, VerifyOptions};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet, catalogue};
 use vitess_backup::progress::Quiet;
 use vitess_backup::storage::{BackupStorage, Location};
@@ -81,7 +81,7 @@ impl Case {
             fallback: false,
             existing_data: ExistingData::Refuse,
             allowed_engines: Vec::new(),
-            concurrency: 2,
+            limits: Limits { concurrency: 2, ..Limits::default() },
             allow_primary: false,
             vtctld: None,
             external_decompressor: None,

@@ -89,6 +89,11 @@ pub struct VitessBackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub concurrency: Option<i32>,
+    /// How many bytes a second may go to storage, over all files together: a quantity such as 50Mi. Default: no limit.
+    /// With copyMode InPlace a limit keeps mysqld down for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::bandwidth")]
+    pub bandwidth_limit: Option<String>,
     /// Not in this version: refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
@@ -150,6 +155,19 @@ pub struct BuiltinOptions {
     pub upgrade_safe: bool,
     /// Take the backup although the tablet has files that Vitess's format does not carry.
     pub allow_incomplete: bool,
+    /// Clone: mysqld is down only while its files are cloned, which takes seconds whatever their size, and runs while the
+    /// clone is stored. The tablet's file system must be able to (XFS with reflink, Btrfs) and have space for what mysqld
+    /// changes meanwhile. InPlace: mysqld is down until all is stored, as with Vitess. Auto, the default: Clone where that
+    /// is possible. status.copyMode says which it was, and status.copyModeReason why.
+    pub copy_mode: CopyMode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CopyMode {
+    #[default]
+    Auto,
+    Clone,
+    InPlace,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -15,8 +15,8 @@ mod storage;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
 pub use backup::{
-    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, DeletionPolicy, StorageReference, Tried,
-    VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
+    BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy,
+    StorageReference, Tried, VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub use restore::{

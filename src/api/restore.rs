@@ -92,6 +92,10 @@ pub struct VitessRestoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub concurrency: Option<i32>,
+    /// How many bytes a second may come from storage, over all files together: a quantity such as 50Mi. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::bandwidth")]
+    pub bandwidth_limit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vtctld: Option<Vtctld>,
     /// How long one restore may take in all; waiting for a backup does not count.

@@ -79,6 +79,15 @@ pub struct RunStatus {
     /// How many files of the tablet the backup holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<i64>,
+    /// How long mysqld was down for the run, in seconds, rounded up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downtime_seconds: Option<i64>,
+    /// Backups: Clone when mysqld was down only while its files were cloned, InPlace when it was for the whole copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_mode: Option<String>,
+    /// Why that mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_mode_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
     /// The backup's MANIFEST, all but its list of files.

@@ -68,6 +68,18 @@ pub fn interval(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Bytes a second. The rule is that of [`crate::backup::bytes::ByteSize`], and more than nothing.
+pub fn bandwidth(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 20,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^[0-9]{1,15}([.][0-9]{1,3})?(k|Ki|M|Mi|G|Gi)?$') && self.matches('^[0-9.]*[1-9]')",
+            "not a number of bytes a second: write for example 50Mi (50 MiB a second) or 100M; leave it out for no limit",
+        )],
+    })
+}
+
 const VITESS_TIME: &str = r"self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}[.][0-9]{6}$')";
 const RFC_3339: &str =
     r"self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})$')";

@@ -38,6 +38,7 @@ pub enum Reason {
     /// Another run holds the tablet.
     TabletBusy,
     FilesNotCarried,
+    CloneNotSupported,
     NoSpace,
     FileUnreadable,
     FileUnwritable,
@@ -89,6 +90,7 @@ impl Reason {
             | Self::DecompressionFailed
             | Self::LastGoodBackup
             | Self::FilesNotCarried
+            | Self::CloneNotSupported
             | Self::NoSpace
             | Self::FileUnreadable
             | Self::FileUnwritable => 6,

@@ -1,5 +1,6 @@
 //! The words of a Vitess backup: its name, its MANIFEST, how one is chosen, and what a run reports.
 
+pub mod bytes;
 pub mod choose;
 pub mod failure;
 pub mod manifest;

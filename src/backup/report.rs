@@ -136,6 +136,12 @@ pub struct Outcome {
     /// How long mysqld was down for this run, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime_seconds: Option<f64>,
+    /// Backup: whether mysqld was down for the whole copy or only for a clone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_mode: Option<CopyMode>,
+    /// Why that mode, one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_mode_reason: Option<String>,
     /// What became of the tablet's replication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<ReplicationOutcome>,
@@ -150,6 +156,15 @@ pub struct Outcome {
     pub not_carried: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// How a tablet's files were copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyMode {
+    /// From a clone: mysqld was down only while that was made.
+    Clone,
+    /// mysqld was down for the whole copy.
+    InPlace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,6 +199,8 @@ impl Outcome {
             data_bytes: None,
             files: None,
             downtime_seconds: None,
+            copy_mode: None,
+            copy_mode_reason: None,
             replication: None,
             manifest: None,
             warnings: Vec::new(),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::backup::bytes::ByteSize;
 use crate::duration::GoDuration;
+use crate::engine::builtin::Limits;
 use crate::engine::{MysqldAccess, Tablet};
 use crate::topo::{KeyspaceShard, ParseShardError};
 
@@ -21,6 +23,10 @@ pub struct RunArguments {
     /// Give up after this long, with the tablet put back as it was (6h, 1m30s); 0: never
     #[arg(long, value_name = "DURATION", default_value = "0")]
     pub deadline: GoDuration,
+    /// How far to step back for others who want the processor, 0 to 19; Linux derives the priority of reads and writes from
+    /// it. A mysqld that this command starts is not meant. Worth it where mysqld runs meanwhile (--copy-mode clone)
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub nice: u8,
 }
 
 /// How the outcome is told.
@@ -42,6 +48,26 @@ pub enum OutputFormat {
 pub enum ReportFormat {
     None,
     Json,
+}
+
+/// What a run may take of the machine.
+#[derive(Clone, Debug, Args)]
+pub struct LimitArguments {
+    /// How much memory the run may hold in all, whatever the size and number of files (256MiB, 1Gi, 268435456); where it is
+    /// too little for --concurrency, fewer files are copied at a time
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    pub memory_limit: ByteSize,
+    /// How many bytes a second may go to or come from storage, over all files together (50MiB); 0: no limit. Where mysqld is
+    /// down while files are copied, it is down the longer
+    #[arg(long, value_name = "BYTES", default_value = "0")]
+    pub bandwidth_limit: ByteSize,
+}
+
+impl LimitArguments {
+    pub fn limits(&self, concurrency: u16) -> Limits {
+        let Self { memory_limit, bandwidth_limit } = *self;
+        Limits { concurrency: usize::from(concurrency), memory: memory_limit, bandwidth: bandwidth_limit }
+    }
 }
 
 /// The tablet whose files a run reads or writes.

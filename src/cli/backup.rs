@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::backup::report::{Operation, Outcome};
-use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments, TabletArguments};
+use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::codec::{Codec, CodecError, Compression};
-use crate::engine::builtin::{self, BackupOptions};
+use crate::engine::builtin::{self, BackupOptions, CopyChoice, Verify};
 use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
@@ -41,6 +41,15 @@ pub struct BackupArguments {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     #[command(flatten)]
+    pub limits: LimitArguments,
+    /// How mysqld's files are copied: cloned first, so that mysqld is down for seconds (XFS with reflink, Btrfs), in place
+    /// with mysqld down until all is stored, or cloned where that is possible
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = CopyModeArgument::Auto)]
+    pub copy_mode: CopyModeArgument,
+    /// What to read back: every object's size, or also every object's bytes, before the MANIFEST is written
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = VerifyArgument::Size)]
+    pub verify: VerifyArgument,
+    #[command(flatten)]
     pub compression: CompressionArguments,
     /// Go on although the tablet is a primary: its shard cannot be written to meanwhile
     #[arg(long)]
@@ -67,6 +76,19 @@ pub struct BackupArguments {
 pub enum EngineArgument {
     Builtin,
     Xtrabackup,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CopyModeArgument {
+    Auto,
+    Clone,
+    InPlace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArgument {
+    Size,
+    Hash,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -142,7 +164,16 @@ impl EngineCommand for BackupArguments {
             allow_primary: self.allow_primary,
             upgrade_safe: self.upgrade_safe,
             allow_incomplete: self.allow_incomplete,
-            concurrency: usize::from(self.concurrency),
+            copy_mode: match self.copy_mode {
+                CopyModeArgument::Auto => CopyChoice::Auto,
+                CopyModeArgument::Clone => CopyChoice::Clone,
+                CopyModeArgument::InPlace => CopyChoice::InPlace,
+            },
+            limits: self.limits.limits(self.concurrency),
+            verify: match self.verify {
+                VerifyArgument::Size => Verify::Size,
+                VerifyArgument::Hash => Verify::Hash,
+            },
             compression: self.compression.compression()?,
             manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
             vtctld: self.vtctld_server.clone().map(|server| Vtctld { server, alias: self.tablet_alias.clone() }),

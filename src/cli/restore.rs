@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use crate::backup::choose::Wanted;
 use crate::backup::name::parse_time;
 use crate::backup::report::{Operation, Outcome, Verdict};
-use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments, TabletArguments};
+use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::duration::GoDuration;
@@ -53,6 +53,8 @@ pub struct RestoreArguments {
     /// How many files to copy at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub restore_concurrency: u16,
+    #[command(flatten)]
+    pub limits: LimitArguments,
     /// Consider only backups made by these engines, as the MANIFEST's BackupMethod names them
     #[arg(long, value_name = "ENGINES", value_delimiter = ',')]
     pub restore_from_backup_allowed_engines: Vec<String>,
@@ -137,7 +139,7 @@ impl EngineCommand for RestoreArguments {
                 ExistingDataArgument::Replace => ExistingData::Replace,
             },
             allowed_engines: self.restore_from_backup_allowed_engines.clone(),
-            concurrency: usize::from(self.restore_concurrency),
+            limits: self.limits.limits(self.restore_concurrency),
             allow_primary: self.allow_primary,
             vtctld: match (&self.vtctld_server, &self.tablet_alias) {
                 (Some(server), Some(alias)) => Some(Vtctld { server: server.clone(), alias: alias.clone() }),

@@ -41,7 +41,10 @@ pub trait EngineCommand {
 /// Runs a subcommand to its outcome and gives the process's exit code.
 pub fn engine(command: &impl EngineCommand) -> ExitCode {
     start_logging();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let nice = lowered(command.run_arguments().nice);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(move || step_back(nice)).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("cannot start the async runtime: {error}");
@@ -52,6 +55,22 @@ pub fn engine(command: &impl EngineCommand) -> ExitCode {
     // Blocking file reads that were abandoned must not keep the process.
     runtime.shutdown_background();
     outcome.failure.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.reason.exit_code()))
+}
+
+/// The niceness for the runtime's threads; `None`: they are to be as they are.
+fn lowered(by: u8) -> Option<i32> {
+    let own = rustix::process::getpriority_process(None).unwrap_or(0);
+    (by > 0).then(|| (own + i32::from(by)).min(19))
+}
+
+/// Lowers this thread's priority. On Linux a niceness is a thread's own, and what it starts inherits it: reading, compressing
+/// and writing happen on the runtime's threads, while mysqld is started from the main one, which stays as it was.
+fn step_back(nice: Option<i32>) {
+    if let Some(nice) = nice
+        && let Err(error) = rustix::process::setpriority_process(None, nice)
+    {
+        tracing::warn!("cannot lower the priority: {error}");
+    }
 }
 
 /// Logs go to stderr; stdout belongs to results and report lines.

@@ -62,6 +62,8 @@ pub enum EngineError {
     FilesNotCarried(Vec<String>),
     #[error("innodb_data_home_dir, innodb_log_group_home_dir and datadir are not apart in my.cnf: {} is in {}", inner.display(), outer.display())]
     DirectoriesOverlap { inner: PathBuf, outer: PathBuf },
+    #[error("the tablet's files cannot be cloned: {cause}")]
+    CloneImpossible { cause: String },
     #[error("{} has {available} bytes free and the backup needs at least {needed}", path.display())]
     NoSpace { path: PathBuf, needed: u64, available: u64 },
     #[error("cannot read {}: {source}", path.display())]
@@ -206,6 +208,7 @@ impl EngineError {
                 Reason::ReplicationNotRestarted
             }
             Self::FilesNotCarried(_) | Self::DirectoriesOverlap { .. } => Reason::FilesNotCarried,
+            Self::CloneImpossible { .. } => Reason::CloneNotSupported,
             Self::NoSpace { .. } => Reason::NoSpace,
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => Reason::NoSpace,
             Self::FileUnwritable { .. } => Reason::FileUnwritable,
@@ -268,6 +271,9 @@ impl EngineError {
             }
             Self::DirectoriesOverlap { .. } => {
                 "Give mysqld the directories of Vitess's my.cnf (data, innodb/data, innodb/logs), or back it up with Vitess's xtrabackup engine"
+            }
+            Self::CloneImpossible { .. } => {
+                "Keep the whole tablet directory on one XFS (with reflink) or Btrfs file system with space to spare, or copy in place (--copy-mode in-place; in a VitessBackup builtin.copyMode: InPlace)"
             }
             Self::NoSpace { .. } => "Make the volume larger or free space on it",
             Self::FileUnwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -36,6 +36,7 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::ReplicationNotRestarted { cause: "x".into() }, Reason::ReplicationNotRestarted),
         (EngineError::DirectoriesOverlap { inner: "/vt/data".into(), outer: "/vt".into() }, Reason::FilesNotCarried),
         (EngineError::FilesNotCarried(vec!["x.isl points away".into()]), Reason::FilesNotCarried),
+        (EngineError::CloneImpossible { cause: "x".into() }, Reason::CloneNotSupported),
         (EngineError::NoSpace { path: path.clone(), needed: 2, available: 1 }, Reason::NoSpace),
         (EngineError::unwritable(&path, full()), Reason::NoSpace),
         (EngineError::unwritable(&path, denied()), Reason::FileUnwritable),

@@ -39,6 +39,9 @@ pub struct Entry {
     /// Backup: the tablet's type in the topology before it became BACKUP, and who can be asked to put it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tablet_type: Option<TypeBefore>,
+    /// Backup: the tablet's files are cloned beside them, or are about to be; the clone is to be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clone: bool,
     /// Restore: Vitess's own marker was there before the run.
     #[serde(default)]
     pub marker_before: bool,
@@ -50,11 +53,12 @@ pub enum JournalStep {
     /// Replication is about to be stopped, and a primary to be made read-only.
     StoppingReplication,
     StoppingMysqld,
-    /// Backup: mysqld is down and its files are being read.
+    /// Backup: mysqld is down and its files are being read or cloned.
     CopyingFiles,
     /// Backup: mysqld, read-only, semi-sync and replication are being put back.
     PuttingBack,
-    /// Backup: the tablet is as it was; only the backup in storage is not finished. The tablet is not to be touched again.
+    /// Backup: the tablet is as it was; only the backup in storage is not finished, and the clone, when there is one, is
+    /// still there. mysqld is not to be touched again.
     PutBack,
     /// Restore: from here on the tablet's data is gone until a restore ends well.
     ClearingData,
@@ -114,6 +118,7 @@ impl Entry {
             before: None,
             backup: None,
             tablet_type: None,
+            clone: false,
             marker_before: false,
         }
     }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
-use crate::engine::builtin::MARKER;
+use crate::engine::builtin::{ClonePlace, MARKER};
 use crate::engine::catalogue::{self, Look};
 use crate::engine::journal::{self, Entry, Journal, JournalStep, NamedBackup, TabletState, TypeBefore};
 use crate::engine::vtctld::Reparented;
@@ -53,10 +53,11 @@ pub async fn recover(
     interrupt.check()?;
     let journal = Journal::hold(&tablet.directory)?;
     monitor.step(Step::Recovering);
-    match journal.read()? {
-        Some(entry) => put_right(&journal, entry, tablet, storage, monitor).await,
-        None => Ok(RecoverDone::default()),
-    }
+    let Some(entry) = journal.read()? else {
+        ClonePlace::of(&tablet.directory).remove()?;
+        return Ok(RecoverDone::default());
+    };
+    put_right(&journal, entry, tablet, storage, monitor).await
 }
 
 /// Before a backup: ends what an earlier run left undone on this tablet.
@@ -66,7 +67,7 @@ pub async fn finish_earlier_backup(
     storage: Option<&BackupStorage>,
     monitor: &dyn Monitor,
 ) -> Result<(), EngineError> {
-    let Some(entry) = journal.read()? else { return Ok(()) };
+    let Some(entry) = journal.read()? else { return ClonePlace::of(&tablet.directory).remove() };
     monitor.step(Step::Recovering);
     monitor.note("an earlier run on this tablet did not end; putting the tablet back first");
     put_right(journal, entry, tablet, storage, monitor).await.map(|_| ())
@@ -80,6 +81,8 @@ pub async fn before_restore(
     storage: &BackupStorage,
     monitor: &dyn Monitor,
 ) -> Result<Option<TabletState>, EngineError> {
+    // What it takes on disk may be what the restore needs.
+    ClonePlace::of(&tablet.directory).remove()?;
     let Some(entry) = journal.read()? else { return Ok(None) };
     let before = entry.before.clone();
     if entry.operation == Operation::Restore && entry.step >= JournalStep::ClearingData {
@@ -126,6 +129,7 @@ async fn put_right(
         entry.step = JournalStep::PutBack;
         journal.write(&entry)?;
     }
+    ClonePlace::of(&tablet.directory).remove()?;
     match (&entry.backup, storage) {
         (Some(named), Some(storage)) => done.warnings.extend(clear_half_written(storage, named, monitor).await?),
         (Some(named), None) => done.warnings.push(format!(

@@ -69,6 +69,7 @@ fn a_backup_of_a_tablet_goes_from_pending_to_succeeded_and_gives_back_what_it_he
     let run = world.object.status.clone().unwrap().run;
     assert_eq!(run.phase, Some(Phase::Succeeded));
     assert_eq!((run.size.as_deref(), run.size_bytes, run.files), (Some("392.0Mi"), Some(411_041_792), Some(120)));
+    assert_eq!((run.downtime_seconds, run.copy_mode), (Some(3), None), "an engine before copyMode");
     assert_eq!(run.manifest.unwrap()["BackupMethod"], "builtin");
     assert_eq!(run.observed_generation, Some(1));
     world.assert_condition("Complete", "True", "Succeeded");

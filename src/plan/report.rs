@@ -45,6 +45,9 @@ pub fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
     status.size_bytes = outcome.size_bytes.map(signed);
     status.size = outcome.size_bytes.map(size);
     status.files = outcome.files.map(signed);
+    status.downtime_seconds = outcome.downtime_seconds.map(whole_seconds);
+    status.copy_mode = outcome.copy_mode.map(|mode| format!("{mode:?}"));
+    status.copy_mode_reason.clone_from(&outcome.copy_mode_reason);
     status.manifest.clone_from(&outcome.manifest);
     status.warnings = outcome.warnings.iter().chain(&outcome.not_carried).cloned().collect();
     if let Some(progress) = &mut status.progress {
@@ -122,14 +125,26 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{}{unit}", tenths / 10, tenths % 10)
 }
 
+/// Rounded up: a downtime of 0 s would be none.
+#[allow(clippy::cast_possible_truncation, reason = "a cast of a float to an integer ends at the integer's bounds")]
+fn whole_seconds(seconds: f64) -> i64 {
+    seconds.ceil() as i64
+}
+
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
     use super::*;
+    use crate::api::RunStatus;
+    use crate::backup::report::CopyMode;
+    use crate::plan::observed::Observed;
     use crate::progress::Progress;
+    use crate::resources::settings::Settings;
 
     fn told(step: Step, done: u64, total: u64) -> Told {
         let progress =
@@ -153,6 +168,27 @@ mod tests {
             (Some("CopyingFiles"), None, None)
         );
         assert_eq!(progress(&Told::default(), None), None);
+    }
+
+    #[test]
+    fn how_the_files_were_copied_is_on_the_object_in_both_cases() {
+        for (mode, seconds, text, whole) in
+            [(CopyMode::Clone, 0.4, "Clone", 1), (CopyMode::InPlace, 3600.0, "InPlace", 3600)]
+        {
+            let time = jiff::Timestamp::UNIX_EPOCH;
+            let outcome = Outcome {
+                copy_mode: Some(mode),
+                copy_mode_reason: Some("so it was".into()),
+                downtime_seconds: Some(seconds),
+                ..Outcome::begun(crate::backup::report::Operation::Backup, time)
+            };
+            let seen = Observed::nothing(std::sync::Arc::new(Settings::new("operator:1")));
+            let mut draft = Draft::new("VitessBackup", &ObjectMeta::default(), RunStatus::default(), &seen, time);
+            succeeded(&mut draft, &outcome);
+            let RunStatus { copy_mode, copy_mode_reason, downtime_seconds, .. } = draft.status;
+            assert_eq!((copy_mode.as_deref(), downtime_seconds), (Some(text), Some(whole)));
+            assert_eq!(copy_mode_reason.as_deref(), Some("so it was"));
+        }
     }
 
     #[test]

@@ -284,6 +284,7 @@ pub fn succeeded(operation: Operation) -> Outcome {
         position: Some("MySQL56/3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9".into()),
         size_bytes: Some(411_041_792),
         files: Some(120),
+        downtime_seconds: Some(2.1),
         replication: Some(ReplicationOutcome::CaughtUp),
         manifest: json!({"BackupMethod": "builtin"}).as_object().cloned(),
         ..outcome(operation, Verdict::Succeeded)

@@ -24,6 +24,8 @@ pub enum Step {
     Checking,
     StoppingReplication,
     StoppingMysqld,
+    /// Making the clone that is copied once mysqld runs again.
+    CloningFiles,
     CopyingFiles,
     StartingMysqld,
     RestartingReplication,

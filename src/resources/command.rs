@@ -2,9 +2,10 @@
 
 use super::attach::Attachment;
 use crate::api::{
-    BackupSelector, BuiltinOptions, Compression, CompressionEngine, ExistingData, GoDuration, VitessBackupSpec,
-    VitessRestoreSpec,
+    BackupSelector, BuiltinOptions, Compression, CompressionEngine, CopyMode, ExistingData, GoDuration, PodTemplate,
+    VitessBackupSpec, VitessRestoreSpec,
 };
+use crate::backup::bytes::ByteSize;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// Where the engine writes its outcome for the kubelet.
@@ -44,14 +45,28 @@ pub fn backup(
     if allow_primary {
         args.push("--allow-primary".to_owned());
     }
-    if let Some(BuiltinOptions { upgrade_safe, allow_incomplete }) = &spec.builtin {
+    args.extend(limits(spec.bandwidth_limit.as_ref(), spec.pod_template.as_ref()));
+    if let Some(BuiltinOptions { upgrade_safe, allow_incomplete, copy_mode }) = &spec.builtin {
         args.extend(upgrade_safe.then(|| "--upgrade-safe".to_owned()));
         args.extend(allow_incomplete.then(|| "--allow-incomplete".to_owned()));
+        args.extend(match copy_mode {
+            CopyMode::Auto => None,
+            CopyMode::Clone => Some("--copy-mode=clone".to_owned()),
+            CopyMode::InPlace => Some("--copy-mode=in-place".to_owned()),
+        });
     }
     args.push(format!("--backup-time={started:.0}"));
     args.extend(spec.vtctld.iter().map(|vtctld| format!("--vtctld-server={}", vtctld.address)));
     args.extend(reporting(spec.deadline));
     args
+}
+
+/// The engine keeps within four fifths of its container's memory limit; the rest is for what the kernel counts beside it.
+fn limits(bandwidth: Option<&String>, template: Option<&PodTemplate>) -> Vec<String> {
+    let limits = template.and_then(|template| template.resources.as_ref()).map(|resources| &resources.limits);
+    let memory = limits.and_then(|limits| limits.get("memory")?.0.parse::<ByteSize>().ok());
+    let memory = memory.map(|ByteSize(bytes)| format!("--memory-limit={}", ByteSize(bytes / 5 * 4)));
+    memory.into_iter().chain(bandwidth.map(|limit| format!("--bandwidth-limit={limit}"))).collect()
 }
 
 fn compression(compression: &Compression) -> Vec<String> {
@@ -96,6 +111,7 @@ pub fn restore(spec: &VitessRestoreSpec, onto: &RestoreOnto<'_>, storage: &[Stri
     let waits = spec.wait_for_backup_interval > GoDuration::default();
     args.push(if waits { "--no-backup=report".to_owned() } else { "--no-backup=empty".to_owned() });
     args.extend(spec.concurrency.map(|n| format!("--restore-concurrency={n}")));
+    args.extend(limits(spec.bandwidth_limit.as_ref(), spec.pod_template.as_ref()));
     if !spec.allowed_backup_engines.is_empty() {
         args.push(format!("--restore-from-backup-allowed-engines={}", spec.allowed_backup_engines.join(",")));
     }

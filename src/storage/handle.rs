@@ -99,6 +99,12 @@ impl BackupHandle {
         })
     }
 
+    /// The most bytes that one [`Self::put_stream`] holds, beside the chunk that it takes next.
+    pub fn stream_memory(&self) -> u64 {
+        let upload = self.storage.inner.upload;
+        (upload.part * (upload.in_flight + 1)) as u64
+    }
+
     /// A whole object of at most `limit` bytes.
     ///
     /// # Errors

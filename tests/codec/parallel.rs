@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_stream_reads_the_same_however_parallel(at in 0_usize..10_000, bit in 0..8, zeros in any::<bool>()) {
+    fn a_damaged_stream_reads_the_same_however_parallel(at in 0_usize..10_000, bit in 0_u8..8, zeros in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let file = if zeros { vec![0; 3000] } else { sample(3000) };
         runtime.block_on(async {

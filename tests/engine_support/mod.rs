@@ -7,14 +7,16 @@ pub mod process;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::mysql::Tablet;
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::codec::{Codec, Compression};
-use vitess_backup::engine::builtin::{self, BackupOptions, Done, ExistingData, RestoreOptions};
+use vitess_backup::engine::builtin::{
+    self, BackupOptions, CopyChoice, Done, ExistingData, Limits, RestoreOptions, Verify,
+};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::storage::{BackupStorage, Location};
@@ -24,6 +26,8 @@ use vitess_backup::topo::{KeyspaceShard, TabletAlias};
 #[derive(Debug, Default)]
 pub struct Notes {
     pub steps: Mutex<Vec<Step>>,
+    /// When each of them began.
+    times: Mutex<Vec<(Step, Instant)>>,
     pub texts: Mutex<Vec<String>>,
     bytes: AtomicU64,
     stored: AtomicU64,
@@ -31,6 +35,15 @@ pub struct Notes {
 }
 
 impl Notes {
+    /// When a step began that came once.
+    pub fn began(&self, step: Step) -> Instant {
+        let times = self.times.lock().unwrap();
+        let [(_, began)] = *times.iter().filter(|(seen, _)| *seen == step).collect::<Vec<_>>() else {
+            panic!("{step:?} came not once: {times:?}")
+        };
+        *began
+    }
+
     pub fn bytes_done(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -43,6 +56,7 @@ impl Notes {
 impl Monitor for Notes {
     fn step(&self, step: Step) {
         self.steps.lock().unwrap().push(step);
+        self.times.lock().unwrap().push((step, Instant::now()));
     }
 
     fn totals(&self, _bytes: u64, _files: u64) {}
@@ -94,8 +108,13 @@ impl Shard {
 
     /// As [`Self::start`], with more lines for every my.cnf.
     pub async fn start_with(my_cnf: &str) -> Self {
+        Self::start_in(&std::env::temp_dir(), my_cnf).await
+    }
+
+    /// As [`Self::start_with`], with the replica in this directory.
+    pub async fn start_in(directory: &Path, my_cnf: &str) -> Self {
         let mut primary = Tablet::at_rest(101).await;
-        let mut replica = Tablet::at_rest(102).await;
+        let mut replica = Tablet::at_rest_in(102, directory).await;
         for tablet in [&primary, &replica] {
             let extra = tablet.vtdataroot().join("extra.cnf");
             let lines = std::fs::read_to_string(&extra).unwrap();
@@ -202,7 +221,9 @@ pub fn backup_options() -> BackupOptions {
         allow_primary: false,
         upgrade_safe: false,
         allow_incomplete: false,
-        concurrency: 4,
+        copy_mode: CopyChoice::Auto,
+        limits: Limits::default(),
+        verify: Verify::Size,
         compression: Compression::new(Codec::Zstd, 1).unwrap(),
         manifest_external_decompressor: None,
         vtctld: None,
@@ -216,7 +237,7 @@ pub fn restore_options(existing_data: ExistingData) -> RestoreOptions {
         fallback: false,
         existing_data,
         allowed_engines: Vec::new(),
-        concurrency: 4,
+        limits: Limits::default(),
         allow_primary: false,
         vtctld: None,
         external_decompressor: None,
@@ -254,6 +275,50 @@ impl Drop for SmallDisk {
         // Lazily: a write that was given up may still hold a file open for a moment.
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// A file system of 1 GiB in a file, until it is dropped.
+pub struct Disk(TempDir);
+
+impl Disk {
+    /// Clones files.
+    pub fn xfs() -> Self {
+        Self::mount("mkfs.xfs", &["-q", "-m", "reflink=1"])
+    }
+
+    /// Does not.
+    pub fn ext4() -> Self {
+        Self::mount("mkfs.ext4", &["-q"])
+    }
+
+    fn mount(program: &str, arguments: &[&str]) -> Self {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(1 << 30).unwrap();
+        let at = TempDir::new().unwrap();
+        let (image_path, at_path) = (image.path().to_str().unwrap(), at.path().to_str().unwrap());
+        run(program, &[arguments, &[image_path]].concat());
+        run("mount", &["-o", "loop", image_path, at_path]);
+        std::fs::set_permissions(at.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        // The image's name goes here and its blocks with the mount.
+        Self(at)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: something may still hold a file open for a moment. The loop device goes with the mount.
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = std::process::Command::new(program).args(arguments).status();
+    let status = status.unwrap_or_else(|error| panic!("{program}: {error} (see scripts/bootstrap.sh)"));
+    assert!(status.success(), "{program} {arguments:?}: {status}");
 }
 
 /// CHECKSUM TABLE of every table that is not MySQL's own.

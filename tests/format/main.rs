@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use vitess_backup::backup::choose::Wanted;
-use vitess_backup::engine::builtin::{self, Done, ExistingData, RestoreEnd, RestoreOptions};
+use vitess_backup::engine::builtin::{self, Done, ExistingData, Limits, RestoreEnd, RestoreOptions};
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet};
 use vitess_backup::progress::Quiet;
 use vitess_backup::storage::{BackupStorage, Location};
@@ -83,7 +83,7 @@ impl Volume {
             existing_data: ExistingData::Refuse,
             allowed_engines: Vec::new(),
             fallback: false,
-            concurrency: 2,
+            limits: Limits::default(),
             allow_primary: false,
             vtctld: None,
             external_decompressor: None,

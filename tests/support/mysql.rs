@@ -55,8 +55,13 @@ impl Tablet {
 
     /// The same tablet with nothing running: files as a clean shutdown left them.
     pub async fn at_rest(uid: u32) -> Self {
+        Self::at_rest_in(uid, &std::env::temp_dir()).await
+    }
+
+    /// As [`Self::at_rest`], in this directory.
+    pub async fn at_rest_in(uid: u32, directory: &Path) -> Self {
         let seed = seed().await;
-        let tablet = Self::empty(uid);
+        let tablet = Self::empty_in(uid, directory);
         run("cp", &["-a", "--reflink=auto", &text(&seed.join(SEED_TABLET)), &text(tablet.tablet_dir())]);
         // Names in the seed's binary log index are of the seed's tablet.
         for directory in ["bin-logs", "relay-logs"] {
@@ -73,7 +78,11 @@ impl Tablet {
 
     /// An empty VTDATAROOT: not even the tablet directory is there.
     pub fn empty(uid: u32) -> Self {
-        let root = tempfile::Builder::new().prefix("vbo-tablet-").tempdir().expect("a temporary directory");
+        Self::empty_in(uid, &std::env::temp_dir())
+    }
+
+    fn empty_in(uid: u32, directory: &Path) -> Self {
+        let root = tempfile::Builder::new().prefix("vbo-tablet-").tempdir_in(directory).expect("a temporary directory");
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
         std::fs::write(extra_my_cnf(root.path()), EXTRA_MY_CNF).expect("extra.cnf");
         own(root.path());

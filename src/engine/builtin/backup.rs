@@ -2,7 +2,8 @@
 //!
 //! Source of the sequence: Vitess `builtinbackupengine.go` (`executeFullBackup`), and what it lacks: the tablet is put back
 //! whatever happens, also when mysqld did not stop in time; it is put back before the MANIFEST is written; everything
-//! stored is read back; and a run that fails leaves nothing behind.
+//! stored is read back; and a run that fails leaves nothing behind. Where the file system can clone files, mysqld is down
+//! only while the clone is made, and everything after the tablet was put back reads that.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,41 +11,24 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::backup::manifest::{self, Builtin, Manifest, Method};
+use crate::backup::manifest::{self, Manifest};
 use crate::backup::name::BackupName;
-use crate::backup::report::{Operation, ReplicationOutcome};
-use crate::codec::Compression;
+use crate::backup::report::{CopyMode, Operation, ReplicationOutcome};
 use crate::engine::builtin::at_rest::{self, Written};
 use crate::engine::builtin::check::{self, Checked};
-use crate::engine::builtin::copy::{self, Parallel, Stored};
+use crate::engine::builtin::clone::{self, CopyChoice, HowCopied, Place};
+use crate::engine::builtin::copy::{self, Stored};
+use crate::engine::builtin::describe::{self, Made};
 use crate::engine::builtin::done::Done;
 use crate::engine::builtin::files::{self, Roots, Selection};
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, NOT_CARRIED, position, store};
+use crate::engine::builtin::options::{BackupOptions, Verify};
+use crate::engine::builtin::{position, store};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, Tablet, TabletType, Vtctld, recover, replication};
+use crate::engine::{EngineError, Interrupt, Tablet, TabletType, recover, replication};
 use crate::progress::{Monitor, Step};
-use crate::replication::{GtidSet, Position};
+use crate::replication::GtidSet;
 use crate::storage::{BackupHandle, BackupStorage};
-use crate::topo::KeyspaceShard;
-
-#[derive(Clone, Debug)]
-pub struct BackupOptions {
-    pub allow_primary: bool,
-    /// Shut mysqld down with innodb_fast_shutdown=0.
-    pub upgrade_safe: bool,
-    /// Go on although some files cannot be carried.
-    pub allow_incomplete: bool,
-    /// Files that are copied at a time.
-    pub concurrency: usize,
-    pub compression: Compression,
-    /// For the MANIFEST's ExternalDecompressor.
-    pub manifest_external_decompressor: Option<String>,
-    /// Who sets the tablet's type to BACKUP meanwhile, so that VTOrc and vtgate leave it alone.
-    pub vtctld: Option<Vtctld>,
-    /// The time in the name, to the second.
-    pub backup_time: jiff::Timestamp,
-}
 
 /// Backs the tablet up.
 ///
@@ -71,11 +55,16 @@ pub async fn backup(
     let server = tablet.server().await?;
     let checked = interrupt.race(check::check(tablet, &server, options, monitor)).await?;
     interrupt.race(store::make_way(storage, shard, &name, monitor)).await?;
+    // Not to be cut short: what it tries out must be gone when it ends.
+    let how = clone::decide(options.copy_mode, &server.layout).await?;
+    interrupt.check()?;
+    monitor.note(&how.to_string());
 
     let entry = Entry {
         before: Some(checked.before.clone()),
         backup: Some(NamedBackup { shard: shard.clone(), name: name.clone() }),
         tablet_type: checked.type_before.clone(),
+        clone: how.mode == CopyMode::Clone,
         ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::StoppingReplication)
     };
     journal.write(&entry)?;
@@ -88,11 +77,12 @@ pub async fn backup(
         }
     };
     let run = Run {
+        place: Place::of(&tablet.directory),
+        how,
         server,
         checked,
         options,
         handle,
-        shard,
         journal,
         entry,
         interrupt,
@@ -105,11 +95,12 @@ pub async fn backup(
 
 /// A run that has begun to disturb.
 struct Run<'a> {
+    place: Place,
+    how: HowCopied,
     server: Server,
     checked: Checked,
     options: &'a BackupOptions,
     handle: BackupHandle,
-    shard: &'a KeyspaceShard,
     journal: Journal,
     entry: Entry,
     interrupt: &'a Interrupt,
@@ -120,13 +111,14 @@ struct Run<'a> {
     is_down: bool,
 }
 
-/// What was copied while mysqld was down.
+/// What was copied, or cloned, while mysqld was down.
 struct Copied {
     /// gtid_executed before mysqld was stopped.
     noted: GtidSet,
     purged: GtidSet,
     selection: Selection,
-    stored: Vec<Stored>,
+    /// `None`: the files of the selection are clones, which are still to be stored.
+    stored: Option<Vec<Stored>>,
 }
 
 /// How the tablet stands after it was put back; mysqld runs.
@@ -184,21 +176,58 @@ impl Run<'_> {
         self.server.stop().await?;
         self.is_down = true;
         self.at(JournalStep::CopyingFiles)?;
-        let (selection, stored) = interrupt.race(at_rest::during(&self.server.layout, self.copy_files())).await?;
-        Ok(Copied { noted, purged, selection, stored })
+        let selection = interrupt.race(self.select()).await?;
+        at_rest::look(&self.server.layout).await?;
+        let written = Written::of(&selection.files);
+        let cloned = self.clone_files(&selection).await?;
+        let stored = match &cloned {
+            Some(_) => None,
+            None => Some(interrupt.race(at_rest::during(&self.server.layout, self.store(&selection))).await?),
+        };
+        at_rest::look(&self.server.layout).await?;
+        written.unchanged(&selection.files)?;
+        Ok(Copied { noted, purged, selection: cloned.unwrap_or(selection), stored })
     }
 
-    async fn copy_files(&self) -> Result<(Selection, Vec<Stored>), EngineError> {
+    /// `None`: they are to be copied in place. Ends soon when interrupted, and not before nobody writes to the clone.
+    async fn clone_files(&mut self, selection: &Selection) -> Result<Option<Selection>, EngineError> {
+        if self.how.mode == CopyMode::InPlace {
+            return Ok(None);
+        }
+        self.monitor.step(Step::CloningFiles);
+        let (place, selection, interrupt) = (self.place.clone(), selection.clone(), self.interrupt.clone());
+        let filled = tokio::task::spawn_blocking(move || place.fill(selection, &interrupt)).await;
+        match filled.map_err(|error| EngineError::internal(&error))? {
+            Ok(cloned) => Ok(Some(cloned)),
+            Err(error) if self.options.copy_mode == CopyChoice::Auto && self.interrupt.check().is_ok() => {
+                self.how = HowCopied::after_all(&error);
+                self.monitor.note(&self.how.to_string());
+                self.remove_clone().await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the files, in place or from the clone.
+    async fn store(&self, selection: &Selection) -> Result<Vec<Stored>, EngineError> {
+        let BackupOptions { compression, limits, .. } = self.options;
         self.monitor.step(Step::CopyingFiles);
-        let selection = self.select().await?;
-        let written = Written::of(&selection.files);
         self.monitor.totals(selection.bytes(), selection.files.len() as u64);
-        let blocks = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-        let parallel = Parallel { files: self.options.concurrency, blocks };
-        let stored =
-            copy::upload(&self.handle, &selection.files, &self.options.compression, parallel, self.monitor).await?;
-        written.unchanged(&selection.files)?;
-        Ok((selection, stored))
+        copy::upload(&self.handle, &selection.files, compression, limits, self.monitor).await
+    }
+
+    /// mysqld runs on while this reads the clone, and comes first when space runs out.
+    async fn store_clone(&self, selection: &Selection) -> Result<Vec<Stored>, EngineError> {
+        tokio::select! {
+            stored = self.store(selection) => stored,
+            error = self.place.space_is_short() => Err(error),
+        }
+    }
+
+    async fn remove_clone(&self) -> Result<(), EngineError> {
+        let place = self.place.clone();
+        tokio::task::spawn_blocking(move || place.remove()).await.map_err(|error| EngineError::internal(&error))?
     }
 
     async fn select(&self) -> Result<Selection, EngineError> {
@@ -241,9 +270,9 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// The tablet is as it was; what was stored goes, and the journal with it.
+    /// The tablet is as it was; the clone and what was stored go, and the journal with them.
     async fn give_up(&self, error: EngineError) -> EngineError {
-        if store::discard(&self.handle, self.monitor).await
+        if self.take_back().await
             && let Err(journal) = self.journal.remove()
         {
             self.monitor.note(&format!("the journal stays: {journal}"));
@@ -251,9 +280,18 @@ impl Run<'_> {
         error
     }
 
-    /// What was stored goes; the journal stays for `recover`.
+    /// Removes the clone and what was stored; true when both are gone.
+    async fn take_back(&self) -> bool {
+        let removed = self.remove_clone().await;
+        if let Err(error) = &removed {
+            self.monitor.note(&format!("{error}; `vitess-backup recover` or the next backup takes the clone away"));
+        }
+        store::discard(&self.handle, self.monitor).await && removed.is_ok()
+    }
+
+    /// The clone and what was stored go; the journal stays for `recover`.
     async fn not_put_back(&self, cause: EngineError, run: String) -> EngineError {
-        store::discard(&self.handle, self.monitor).await;
+        self.take_back().await;
         EngineError::NotPutBack { cause: Box::new(cause), run }
     }
 
@@ -262,17 +300,56 @@ impl Run<'_> {
         let PutBack { downtime, position, replication } = put_back;
         let (replication, trouble) = match replication {
             Ok(outcome) => (outcome, None),
+            Err(cause) if copied.stored.is_none() => {
+                // Whoever is to look after the tablet must not wait for an upload.
+                let run = "the backup was given up before its files were stored".to_owned();
+                return Err(self.not_put_back(cause, run).await);
+            }
             Err(cause) => (ReplicationOutcome::NotRestarted, Some(cause)),
         };
         let ended = AssertUnwindSafe(interrupt.race(async {
+            let position = position?;
             let mut warnings = self.checked.warnings.clone();
             let replication = self.caught_up(replication, &mut warnings).await?;
-            let manifest = self.manifest(tablet, &copied, position?)?;
-            let stored_bytes = self.seal(&manifest, &copied.stored).await?;
+            let stored = match &copied.stored {
+                Some(stored) => stored.clone(),
+                None => self.store_clone(&copied.selection).await?,
+            };
+            if let Err(error) = self.remove_clone().await {
+                warnings.push(format!("{error}; the next run on the tablet takes the clone away"));
+            }
+            if self.options.verify == Verify::Hash {
+                self.monitor.step(Step::Verifying);
+                store::check_hashes(&self.handle, &stored, &self.options.limits).await?;
+            }
+            let not_carried = self.not_carried(&copied.selection);
+            let made = Made {
+                handle: &self.handle,
+                alias: tablet.alias()?,
+                options: self.options,
+                checked: &self.checked,
+                selection: &copied.selection,
+                stored: &stored,
+                position,
+                purged: copied.purged.clone(),
+                not_carried: &not_carried,
+            };
+            let manifest = describe::manifest(made, jiff::Timestamp::now());
+            let stored_bytes = self.seal(&manifest, &stored).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
-            let not_carried = self.not_carried(&copied);
-            Ok(Done { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings, not_carried })
+            Ok(Done {
+                name,
+                manifest,
+                stored_bytes,
+                data_bytes,
+                files,
+                downtime,
+                how: Some(self.how.clone()),
+                replication,
+                warnings,
+                not_carried,
+            })
         }));
         let ended = ended.catch_unwind().await.unwrap_or(Err(EngineError::Panicked));
         match (ended, trouble) {
@@ -317,50 +394,11 @@ impl Run<'_> {
     }
 
     /// What was known before mysqld was stopped, and what came to light when it was down.
-    fn not_carried(&self, copied: &Copied) -> Vec<String> {
+    fn not_carried(&self, selection: &Selection) -> Vec<String> {
         let mut all = self.checked.not_carried.clone();
-        let later = copied.selection.not_carried.iter().filter(|what| !self.checked.not_carried.contains(what));
+        let later = selection.not_carried.iter().filter(|what| !self.checked.not_carried.contains(what));
         all.extend(later.cloned());
         all
-    }
-
-    fn manifest(&self, tablet: &Tablet, copied: &Copied, position: GtidSet) -> Result<Manifest, EngineError> {
-        let compression = &self.options.compression;
-        let mut unknown = serde_json::Map::new();
-        unknown.insert(DATA_BYTES.to_owned(), copied.selection.bytes().into());
-        if !copied.selection.empty_directories.is_empty() {
-            unknown.insert(EMPTY_DIRECTORIES.to_owned(), copied.selection.empty_directories.clone().into());
-        }
-        let not_carried = self.not_carried(copied);
-        if !not_carried.is_empty() {
-            unknown.insert(NOT_CARRIED.to_owned(), not_carried.into());
-        }
-        Ok(Manifest {
-            backup_name: self.handle.name().to_owned(),
-            backup_method: METHOD.to_owned(),
-            position: Position::from(position).to_string(),
-            purged_position: Position::from(copied.purged.clone()).to_string(),
-            from_position: String::new(),
-            from_backup: String::new(),
-            incremental: false,
-            backup_time: Manifest::time_text(self.options.backup_time),
-            finished_time: Manifest::time_text(jiff::Timestamp::now()),
-            server_uuid: self.checked.server_uuid.to_string(),
-            tablet_alias: tablet.alias()?.to_string(),
-            hostname: hostname(),
-            keyspace: self.shard.keyspace().to_owned(),
-            shard: self.shard.shard().to_owned(),
-            mysql_version: self.checked.version.text().to_owned(),
-            upgrade_safe: self.options.upgrade_safe,
-            incremental_details: None,
-            method: Method::Builtin(Builtin {
-                compression_engine: compression.codec().engine_name().to_owned(),
-                file_entries: copied.stored.iter().map(store::entry).collect(),
-                skip_compress: compression.skip_compress(),
-                external_decompressor: self.options.manifest_external_decompressor.clone().unwrap_or_default(),
-            }),
-            unknown,
-        })
     }
 
     /// The MANIFEST goes last, when all else is durable; then everything is looked at again. Gives all bytes stored.
@@ -371,9 +409,4 @@ impl Run<'_> {
         self.monitor.step(Step::Verifying);
         store::check_stored(&self.handle, &text, stored).await
     }
-}
-
-/// As Vitess's `Hostname`, "" when unknown.
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::engine::builtin::backup::BackupOptions;
 use crate::engine::builtin::files::{self, Roots, Selection};
+use crate::engine::builtin::options::BackupOptions;
 use crate::engine::builtin::restored::MARKER;
 use crate::engine::journal::{Replication, TabletState, TypeBefore};
 use crate::engine::replication;

@@ -1,26 +1,28 @@
 //! Files into storage: several at a time, each read in blocks, compressed, hashed and stored in one stream.
+//!
+//! A file is read once and from its beginning to its end. The kernel is told so, and is asked for the next block while one
+//! is compressed; blocks that were read leave its cache at once, so that a backup does not push out what a serving host
+//! reads all the time. O_DIRECT would spare that cache too, and was decided against: it wants aligned buffers and lengths,
+//! fails on some file systems, and reads nothing ahead, for which there would have to be more threads and more memory.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
+use rustix::fs::{Advice, fadvise};
 use tokio::sync::mpsc;
 
 use crate::backup::manifest::FileEntry;
 use crate::codec::{self, CodecError, Compression, Tally};
 use crate::engine::EngineError;
+use crate::engine::builtin::bandwidth::Bandwidth;
 use crate::engine::builtin::files::SourceFile;
+use crate::engine::builtin::limits::{Limits, Share};
 use crate::progress::Monitor;
 use crate::storage::{BackupHandle, PutError};
-
-/// How many files at a time, and how many blocks of one file are compressed at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Parallel {
-    pub files: usize,
-    pub blocks: usize,
-}
 
 /// One file as it is in storage.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +33,7 @@ pub struct Stored {
     pub size: u64,
 }
 
-/// Stores every file as the object that its place in the list names. The result is in the list's order.
+/// Stores every file as the object that its place in the list names, within the limits. The result is in the list's order.
 ///
 /// # Errors
 /// The first failure; what was stored until then stays, for the caller to remove.
@@ -39,23 +41,43 @@ pub async fn upload(
     handle: &BackupHandle,
     files: &[SourceFile],
     compression: &Compression,
-    parallel: Parallel,
+    limits: &Limits,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Stored>, EngineError> {
+    let (budget, bandwidth) = (&limits.budget(), &limits.bandwidth());
+    let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let total = files.iter().map(|file| file.size).sum();
+    let share = |file: &SourceFile| {
+        budget.share(file.size, total, cores, |blocks| memory(handle, compression, file.size, blocks))
+    };
     // The largest first, so that none of them is left alone at the end; names go by place in the list all the same.
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(files[index].size));
+    if let Some(&largest) = order.first() {
+        budget.tell(share(&files[largest]), files.len(), limits.memory, monitor);
+    }
     let mut stored: Vec<(usize, Stored)> = futures::stream::iter(order)
         .map(|index| async move {
-            let one = upload_one(handle, index, &files[index], compression, parallel.blocks, monitor).await?;
+            let share = share(&files[index]);
+            let _held = budget.hold(share).await?;
+            let one = upload_one(handle, index, &files[index], compression, share, bandwidth, monitor).await?;
             monitor.file_done();
             Ok::<_, EngineError>((index, one))
         })
-        .buffer_unordered(parallel.files.max(1))
+        .buffer_unordered(limits.concurrency.max(1))
         .try_collect()
         .await?;
     stored.sort_unstable_by_key(|(index, _)| *index);
     Ok(stored.into_iter().map(|(_, one)| one).collect())
+}
+
+/// The most bytes that the stream of a file holds: blocks being read, waiting, compressed and stored.
+fn memory(handle: &BackupHandle, compression: &Compression, size: u64, blocks: usize) -> u64 {
+    /// What a codec sets up for a file of whatever size.
+    const WORKSPACE: u64 = 1 << 20;
+    let block = compression.block_size() as u64;
+    let whole = compression.stream_memory(blocks) + 3 * block + handle.stream_memory();
+    whole.min(WORKSPACE.saturating_add(size.saturating_mul(6)))
 }
 
 async fn upload_one(
@@ -63,14 +85,15 @@ async fn upload_one(
     index: usize,
     file: &SourceFile,
     compression: &Compression,
-    parallel_blocks: usize,
+    share: Share,
+    bandwidth: &Bandwidth,
     monitor: &dyn Monitor,
 ) -> Result<Stored, EngineError> {
     let read = Tally::new();
     let blocks = blocks(&file.path, compression.block_size());
     let blocks = read.over(blocks).inspect_ok(|block| monitor.advanced(block.len() as u64, 0));
     let written = Tally::new();
-    let compressed = codec::compress(compression, blocks, parallel_blocks);
+    let compressed = bandwidth.over(codec::compress(compression, blocks, share.blocks));
     let body = written.over(compressed).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
     let size = handle.put_stream(&index.to_string(), body).await.map_err(|error| failed(file, error))?;
     if read.bytes() != file.size {
@@ -94,7 +117,8 @@ fn failed(file: &SourceFile, error: PutError<CodecError>) -> EngineError {
     }
 }
 
-/// A file's bytes in blocks of that size, the last one smaller; one block is read ahead on a thread for blocking work.
+/// A file's bytes in blocks of that size, the last one smaller; one block is read ahead on a thread for blocking work, and
+/// the kernel reads the one after it.
 fn blocks(path: &Path, size: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let (to, from) = mpsc::channel(1);
     let path = path.to_owned();
@@ -109,13 +133,25 @@ fn blocks(path: &Path, size: usize) -> impl Stream<Item = io::Result<Bytes>> + S
 }
 
 fn read_blocks(mut file: File, size: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    advise(&file, 0, 0, Advice::Sequential);
+    let mut offset = 0;
     loop {
         let mut block = Vec::with_capacity(size);
         let length = file.by_ref().take(size as u64).read_to_end(&mut block)?;
+        advise(&file, offset, length, Advice::DontNeed);
+        offset += length as u64;
+        if length == size {
+            advise(&file, offset, size, Advice::WillNeed);
+        }
         if length == 0 || to.blocking_send(Ok(block.into())).is_err() {
             return Ok(());
         }
     }
+}
+
+/// About `length` bytes from `offset`; 0: to the end. A file system that takes no advice is none the worse.
+fn advise(file: &File, offset: u64, length: usize, advice: Advice) {
+    let _ = fadvise(file, offset, NonZeroU64::new(length as u64), advice);
 }
 
 #[cfg(test)]

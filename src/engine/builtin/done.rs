@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::backup::manifest::Manifest;
 use crate::backup::report::{Outcome, ReplicationOutcome};
+use crate::engine::builtin::clone::HowCopied;
 
 /// A backup that was made, read back and found whole; or one that was restored.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Done {
     pub files: u64,
     /// How long mysqld was down.
     pub downtime: Duration,
+    /// Of a backup.
+    pub how: Option<HowCopied>,
     pub replication: ReplicationOutcome,
     pub warnings: Vec<String>,
     /// What of the tablet's data a backup does not have, one sentence each; a restore says it in its warnings.
@@ -27,7 +30,7 @@ pub struct Done {
 impl Done {
     /// Writes it into the outcome.
     pub fn fill(self, outcome: &mut Outcome) {
-        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, replication, warnings, not_carried } =
+        let Self { name, manifest, stored_bytes, data_bytes, files, downtime, how, replication, warnings, not_carried } =
             self;
         outcome.backup_name = Some(name);
         outcome.engine = Some(manifest.engine().to_owned());
@@ -38,6 +41,10 @@ impl Done {
         outcome.data_bytes = Some(data_bytes);
         outcome.files = Some(files);
         outcome.downtime_seconds = Some(downtime.as_secs_f64());
+        if let Some(HowCopied { mode, reason }) = how {
+            outcome.copy_mode = Some(mode);
+            outcome.copy_mode_reason = Some(reason);
+        }
         outcome.replication = Some(replication);
         outcome.warnings.extend(warnings);
         outcome.not_carried = not_carried;

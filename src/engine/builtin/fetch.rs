@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::codec::{self, CodecError, Decompression, Tally};
 use crate::engine::EngineError;
+use crate::engine::builtin::bandwidth::Bandwidth;
+use crate::engine::builtin::limits::Limits;
 use crate::engine::builtin::target::TargetFile;
 use crate::mysqld::Owner;
 use crate::progress::Monitor;
@@ -25,7 +27,10 @@ pub struct Fetched {
     pub written: u64,
 }
 
-/// Writes every file, durable when it returns: its bytes, and its name in its directory.
+/// What a stream holds beside its codec: a chunk from storage, and those on their way to the file.
+const CHUNKS: u64 = 5 << 20;
+
+/// Writes every file within the limits, durable when it returns: its bytes, and its name in its directory.
 ///
 /// # Errors
 /// The first failure. Nothing is removed.
@@ -33,7 +38,7 @@ pub async fn download(
     handle: &BackupHandle,
     files: &[TargetFile],
     decompression: &Decompression,
-    at_a_time: usize,
+    limits: &Limits,
     owner: Option<Owner>,
     data_bytes: Option<u64>,
     monitor: &dyn Monitor,
@@ -44,14 +49,26 @@ pub async fn download(
     let mut order: Vec<&TargetFile> = files.iter().collect();
     order.sort_by_key(|file| std::cmp::Reverse(file.stored));
     let estimate = &Estimate::new(files, data_bytes);
+    let (budget, bandwidth) = (&limits.budget(), &limits.bandwidth());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let total = files.iter().map(|file| file.stored).sum();
+    let share = |file: &TargetFile| {
+        budget.share(file.stored, total, cores, |blocks| decompression.stream_memory(blocks) + CHUNKS)
+    };
+    if let Some(largest) = order.first() {
+        budget.tell(share(largest), files.len(), limits.memory, monitor);
+    }
     let written: Vec<u64> = futures::stream::iter(order)
         .map(|file| async move {
-            let written = download_one(handle, file, decompression, owner, estimate, monitor).await?;
+            let share = share(file);
+            let _held = budget.hold(share).await?;
+            let stream = Stream { decompression, blocks: share.blocks, bandwidth, owner };
+            let written = download_one(handle, file, stream, estimate, monitor).await?;
             monitor.file_done();
             monitor.totals(estimate.total(), files.len() as u64);
             Ok::<_, EngineError>(written)
         })
-        .buffer_unordered(at_a_time.max(1))
+        .buffer_unordered(limits.concurrency.max(1))
         .try_collect()
         .await?;
     for directory in parents(files) {
@@ -85,22 +102,31 @@ impl Estimate {
     }
 }
 
+/// How one file is read and written.
+#[derive(Clone, Copy)]
+struct Stream<'a> {
+    decompression: &'a Decompression,
+    /// Decompressed at a time.
+    blocks: usize,
+    bandwidth: &'a Bandwidth,
+    owner: Option<Owner>,
+}
+
 async fn download_one(
     handle: &BackupHandle,
     file: &TargetFile,
-    decompression: &Decompression,
-    owner: Option<Owner>,
+    stream: Stream<'_>,
     estimate: &Estimate,
     monitor: &dyn Monitor,
 ) -> Result<u64, EngineError> {
+    let Stream { decompression, blocks, bandwidth, owner } = stream;
     let (_, body) = handle.get_stream(&file.object).await?;
     let read = Tally::new();
-    let stored = read.over(body).inspect_ok(|bytes| {
+    let stored = read.over(bandwidth.over(body)).inspect_ok(|bytes| {
         estimate.stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         monitor.advanced(0, bytes.len() as u64);
     });
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plain = codec::decompress(decompression, stored, cores);
+    let plain = codec::decompress(decompression, stored, blocks);
     let plain = plain.inspect_ok(|bytes| {
         estimate.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         monitor.advanced(bytes.len() as u64, 0);

@@ -5,12 +5,17 @@
 
 mod at_rest;
 mod backup;
+mod bandwidth;
 mod check;
 mod clearing;
+mod clone;
 mod copy;
+mod describe;
 mod done;
 mod fetch;
 mod files;
+mod limits;
+mod options;
 mod pick;
 mod position;
 mod rejoin;
@@ -22,8 +27,11 @@ mod store;
 mod target;
 mod verify;
 
-pub use backup::{BackupOptions, backup};
+pub use backup::backup;
+pub use clone::{CopyChoice, DIRECTORY as CLONE_DIRECTORY, HowCopied, Place as ClonePlace};
 pub use done::Done;
+pub use limits::Limits;
+pub use options::{BackupOptions, Verify};
 pub use restore::restore;
 pub use restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 pub use verify::{VerifyDone, VerifyOptions, verify};

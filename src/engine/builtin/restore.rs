@@ -251,6 +251,7 @@ impl<'a> Attempt<'a> {
             manifest: picked.chosen.manifest,
             data_bytes,
             downtime,
+            how: None,
             replication,
             warnings,
             not_carried: Vec::new(),
@@ -323,10 +324,9 @@ impl<'a> Attempt<'a> {
         for directory in &target.empty_directories {
             fetch::make_directory(directory, owner)?;
         }
-        let handle = &chosen.handle;
-        let at_a_time = self.options.concurrency;
+        let (handle, limits) = (&chosen.handle, &self.options.limits);
         let fetched =
-            fetch::download(handle, &target.files, decompression, at_a_time, owner, target.data_bytes, self.monitor)
+            fetch::download(handle, &target.files, decompression, limits, owner, target.data_bytes, self.monitor)
                 .await?;
         Ok(fetched.written)
     }

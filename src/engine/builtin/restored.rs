@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::backup::choose::Wanted;
 use crate::engine::Vtctld;
 use crate::engine::builtin::done::Done;
+use crate::engine::builtin::limits::Limits;
 
 /// Vitess's file in the tablet's directory that says that its data is not whole.
 pub const MARKER: &str = "restore_in_progress";
@@ -17,8 +18,7 @@ pub struct RestoreOptions {
     pub existing_data: ExistingData,
     /// Raw BackupMethods; empty: any.
     pub allowed_engines: Vec<String>,
-    /// Files that are copied at a time.
-    pub concurrency: usize,
+    pub limits: Limits,
     pub allow_primary: bool,
     pub vtctld: Option<Vtctld>,
     pub external_decompressor: Option<String>,

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::sleep;
 
 use crate::backup::manifest::{self, FileEntry};
+use crate::codec::Tally;
 use crate::engine::EngineError;
 use crate::engine::builtin::STORED_BYTES;
 use crate::engine::builtin::copy::Stored;
+use crate::engine::builtin::limits::Limits;
 use crate::engine::catalogue::{self, Look};
 use crate::progress::{Monitor, Step};
 use crate::storage::{BackupHandle, BackupStorage};
@@ -67,6 +70,32 @@ pub async fn discard(handle: &BackupHandle, monitor: &dyn Monitor) -> bool {
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Reads every object back and compares its hash with what was written. Storage that lies is found out while the backup
+/// has no MANIFEST, so that nobody takes it for a good one.
+///
+/// # Errors
+/// `HashMismatch`, and what storage says.
+pub async fn check_hashes(handle: &BackupHandle, stored: &[Stored], limits: &Limits) -> Result<(), EngineError> {
+    /// More readers would only hold more memory.
+    const AT_A_TIME: usize = 8;
+    let bandwidth = &limits.bandwidth();
+    let check = |(index, one): (usize, &Stored)| {
+        let (object, entry) = (index.to_string(), one.entry.clone());
+        async move {
+            let (_, body) = handle.get_stream(&object).await?;
+            let read = Tally::new();
+            read.over(bandwidth.over(body)).try_for_each(async |_| Ok(())).await?;
+            if read.hex() == entry.hash {
+                return Ok(());
+            }
+            let (backup, file) = (handle.name().to_owned(), entry.name);
+            Err(EngineError::HashMismatch { backup, object, file, expected: entry.hash, found: read.hex() })
+        }
+    };
+    let checks = futures::stream::iter(stored.iter().enumerate().map(check));
+    checks.buffer_unordered(limits.concurrency.clamp(1, AT_A_TIME)).try_collect().await
 }
 
 /// Reads the MANIFEST back and compares every object's presence and size with what was written. Gives all bytes stored.
@@ -174,6 +203,20 @@ mod tests {
         assert!(matches!(short, EngineError::ObjectSize { expected: 8, found: 7, .. }), "{short}");
         let other = check_stored(&handle, b"other", &written(&[4, 7])).await.unwrap_err();
         assert!(matches!(other, EngineError::ManifestUnusable { .. }), "{other}");
+    }
+
+    #[tokio::test]
+    async fn a_stored_byte_that_is_another_is_found_by_its_hash() {
+        let case = Case::new();
+        let handle = case.stored(NAME, &[("0", "four"), ("1", "seven77")]).await;
+        let mut crc = written(&[4, 7]);
+        for (one, body) in crc.iter_mut().zip(["four", "seven77"]) {
+            one.entry.hash = format!("{:08x}", crc32fast::hash(body.as_bytes()));
+        }
+        check_hashes(&handle, &crc, &Limits::default()).await.unwrap();
+        handle.put("1", "seven78".into()).await.unwrap();
+        let other = check_hashes(&handle, &crc, &Limits::default()).await.unwrap_err();
+        assert!(matches!(other, EngineError::HashMismatch { ref object, .. } if object == "1"), "{other}");
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ impl Staged {
         self.file.sync_all().map_err(|source| failed(&self.place, source))?;
         fs::rename(&self.partial, &self.place).map_err(|source| failed(&self.place, source))?;
         self.published = true;
+        // A host that serves has better use for its cache than what nobody is going to read.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
         self.place.parent().map_or(Ok(()), sync)
     }
 }

@@ -10,6 +10,7 @@ needed=(
   containerd runc containernetworking-plugins iptables nftables conntrack iproute2   # the node
   mmdebstrap                                                                         # Debian base image
   jq curl procps util-linux                                                          # these scripts
+  xfsprogs strace                                                                    # tests on a file system that clones; of fsync
   "$@"
 )
 

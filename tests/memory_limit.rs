@@ -1,0 +1,137 @@
+//! `--memory-limit`: what the real engine holds at its peak, for every codec, whatever the concurrency, many files and a
+//! large one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
+
+mod engine_support;
+mod support;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use engine_support::process::command;
+use support::mysql::{Tablet, own};
+
+const MIB: u64 = 1 << 20;
+const LIMIT: u64 = 96 * MIB;
+const LARGE: u64 = 256 * MIB;
+const SMALL: u64 = 3 * MIB;
+const HOW_MANY: u64 = 64;
+
+/// Half noise, half zeros.
+fn write_file(path: &Path, size: u64, seed: u64) {
+    let mut state = seed;
+    let noise: Vec<u8> = (0..MIB / 16)
+        .flat_map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()
+        })
+        .collect();
+    let zeros = vec![0; noise.len()];
+    let mut file = std::fs::File::create(path).unwrap();
+    for _ in 0..size / MIB {
+        file.write_all(&noise).unwrap();
+        file.write_all(&zeros).unwrap();
+    }
+}
+
+/// What a run was seen to be.
+struct Seen {
+    /// The most bytes that it had in memory.
+    peak: u64,
+    /// The nicenesses of its threads, the main one first.
+    nice: Vec<i64>,
+    log: String,
+}
+
+fn observe(arguments: &str) -> Seen {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut child = command(&format!("{arguments} --memory-limit 96MiB --nice 5"))
+        .stdout(Stdio::null())
+        .stderr(log.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let (mut peak, mut nice) = (0, Vec::new());
+    let process = Path::new("/proc").join(child.id().to_string());
+    let status = loop {
+        if let Ok(text) = std::fs::read_to_string(process.join("status"))
+            && let Some(line) = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))
+        {
+            peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+        }
+        let seen = niceness(&process, child.id());
+        if seen.len() > nice.len() {
+            nice = seen;
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(status.success(), "{arguments}:\n{log}");
+    Seen { peak, nice, log }
+}
+
+fn niceness(process: &Path, main: u32) -> Vec<i64> {
+    let Ok(threads) = process.join("task").read_dir() else { return Vec::new() };
+    let mut ids: Vec<u32> =
+        threads.flatten().map(|thread| thread.file_name().to_str().unwrap().parse().unwrap()).collect();
+    ids.sort_by_key(|id| (*id != main, *id));
+    let stats = ids.iter().flat_map(|id| std::fs::read_to_string(process.join(format!("task/{id}/stat"))));
+    // The 19th field; those after the name begin with the 3rd.
+    stats.map(|stat| stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_keeps_within_its_memory_limit_whatever_the_codec_and_the_concurrency() {
+    let mut tablet = Tablet::at_rest(101).await;
+    let data = tablet.layout().datadir;
+    for name in ["vt_large", "vt_small"] {
+        std::fs::create_dir(data.join(name)).unwrap();
+    }
+    write_file(&data.join("vt_large/large.MYD"), LARGE, 1);
+    for number in 0..HOW_MANY {
+        write_file(&data.join(format!("vt_small/{number}.MYD")), SMALL, number + 2);
+    }
+    own(&data);
+    tablet.start_container().await;
+    let backups = engine_support::open_directory();
+    let storage =
+        format!("--backup-storage-implementation file --file-backup-storage-root {}", backups.path().display());
+    for codec in ["zstd", "lz4", "pargzip", "none"] {
+        let compression = match codec {
+            "none" => "--backup-storage-compress=false".to_owned(),
+            codec => format!("--compression-engine-name {codec}"),
+        };
+        let at = format!("--keyspace {codec} --shard 0 {storage}");
+        let seen = observe(&format!(
+            "backup zone1-101 {at} --tablet-dir {} --allow-primary --concurrency 64 {compression}",
+            tablet.tablet_dir().display()
+        ));
+        println!("{codec}: backup {} MiB", seen.peak / MIB);
+        assert!(seen.peak > 10 * MIB && seen.peak <= LIMIT, "{codec}: backup {} MiB\n{}", seen.peak / MIB, seen.log);
+        assert!(seen.log.contains("of the largest files be copied at a time, not 64"), "{}", seen.log);
+        // From where the test itself stands; mysqld may be started from the main thread.
+        let (own, lower) = (niceness(Path::new("/proc/self"), std::process::id())[0], |nice: i64| (nice + 5).min(19));
+        assert_eq!(seen.nice.first(), Some(&own));
+        assert!(seen.nice.len() > 2 && seen.nice[1..].iter().all(|nice| *nice == lower(own)), "{:?}", seen.nice);
+
+        let volume = tempfile::tempdir().unwrap();
+        let restored = volume.path().join("vt_0000000101");
+        let seen = observe(&format!(
+            "restore {at} --tablet-dir {} --mysqld stopped --restore-concurrency 64",
+            restored.display()
+        ));
+        println!("{codec}: restore {} MiB", seen.peak / MIB);
+        assert!(seen.peak > 10 * MIB && seen.peak <= LIMIT, "{codec}: restore {} MiB\n{}", seen.peak / MIB, seen.log);
+        for file in ["vt_large/large.MYD", "vt_small/7.MYD"] {
+            let same =
+                std::fs::read(restored.join("data").join(file)).unwrap() == std::fs::read(data.join(file)).unwrap();
+            assert!(same, "{codec}: {file}");
+        }
+        std::fs::remove_dir_all(backups.path().join(codec)).unwrap();
+    }
+}
