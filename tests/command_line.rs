@@ -78,9 +78,11 @@ fn exit_code_3_no_usable_backup() {
 #[test]
 fn exit_code_4_storage() {
     let case = Case::new();
-    let (_, log) =
-        case.run(4, "list --backup_storage_implementation file --file_backup_storage_root /nonexistent commerce/0");
-    assert!(log.contains("StorageMisconfigured"), "{log}");
+    // Not a directory. (One that is not there has no backups for `list`, and is refused by a backup.)
+    fs::remove_dir_all(case.root.path().join("backups")).unwrap();
+    fs::write(case.root.path().join("backups"), "").unwrap();
+    let (_, log) = case.run(4, "list STORAGE commerce/0");
+    assert!(log.contains("StorageUnreachable"), "{log}");
 }
 
 #[test]
