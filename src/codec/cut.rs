@@ -62,8 +62,8 @@ impl Cutter {
     pub(super) fn next(&mut self, pending: &[u8], ended: bool) -> Cut {
         let found = match self.codec {
             Codec::Gzip(_) => self.gzip(pending, ended),
-            Codec::Zstd => self.skippable(pending).unwrap_or_else(|| self.zstd(pending)),
-            Codec::Lz4 => self.skippable(pending).unwrap_or_else(|| self.lz4(pending)),
+            Codec::Zstd => Self::skippable(pending).unwrap_or_else(|| self.zstd(pending)),
+            Codec::Lz4 => Self::skippable(pending).unwrap_or_else(|| self.lz4(pending)),
             Codec::None | Codec::External => Err(Cut::Unknown),
         };
         match found {
@@ -108,7 +108,7 @@ impl Cutter {
     }
 
     /// A frame that holds nothing, of zstd or of lz4.
-    fn skippable(&mut self, bytes: &[u8]) -> Option<Result<(usize, usize), Stop>> {
+    fn skippable(bytes: &[u8]) -> Option<Result<(usize, usize), Stop>> {
         match word(bytes, 0) {
             Ok(magic) if lz4::SKIPPABLE_MAGIC.contains(&magic) => {
                 Some(word(bytes, 4).map(|content| (length(content).saturating_add(8), 0)))

@@ -111,13 +111,11 @@ pub(super) fn read_frame(stored: &[u8], most: usize, buffers: &Buffers) -> Optio
     }
     let header = Header::parse(stored).ok()?;
     let mut content = buffers.take(most);
-    match read_blocks(header, stored, &mut content[..most]) {
-        Some(length) => Some(buffers.lend(content, length)),
-        None => {
-            buffers.give_back(content);
-            None
-        }
+    if let Some(length) = read_blocks(header, stored, &mut content[..most]) {
+        return Some(buffers.lend(content, length));
     }
+    buffers.give_back(content);
+    None
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

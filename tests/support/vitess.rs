@@ -89,28 +89,25 @@ impl Vttablet {
         let (http, grpc) = (free_port(), free_port());
         let mut program = vec![vttablet];
         program.extend(topology.flags());
-        program.extend(
-            [
-                format!("--tablet-path={CELL}-{:010}", tablet.uid),
-                "--tablet-hostname=127.0.0.1".to_owned(),
-                format!("--init-keyspace={keyspace}"),
-                "--init-shard=0".to_owned(),
-                "--init-tablet-type=replica".to_owned(),
-                format!("--port={http}"),
-                format!("--grpc-port={grpc}"),
-                "--bind-address=127.0.0.1".to_owned(),
-                "--grpc-bind-address=127.0.0.1".to_owned(),
-                "--service-map=grpc-queryservice,grpc-tabletmanager".to_owned(),
-                format!("--mysqlctl-socket={}", tablet.mysqlctl_socket().display()),
-                "--restore-from-backup".to_owned(),
-                "--backup-storage-implementation=file".to_owned(),
-                format!("--file-backup-storage-root={}", backups.display()),
-                "--log-format=text".to_owned(),
-                "--logtostderr".to_owned(),
-                "--config-file-not-found-handling=ignore".to_owned(),
-            ]
-            .into_iter(),
-        );
+        program.extend([
+            format!("--tablet-path={CELL}-{:010}", tablet.uid),
+            "--tablet-hostname=127.0.0.1".to_owned(),
+            format!("--init-keyspace={keyspace}"),
+            "--init-shard=0".to_owned(),
+            "--init-tablet-type=replica".to_owned(),
+            format!("--port={http}"),
+            format!("--grpc-port={grpc}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--grpc-bind-address=127.0.0.1".to_owned(),
+            "--service-map=grpc-queryservice,grpc-tabletmanager".to_owned(),
+            format!("--mysqlctl-socket={}", tablet.mysqlctl_socket().display()),
+            "--restore-from-backup".to_owned(),
+            "--backup-storage-implementation=file".to_owned(),
+            format!("--file-backup-storage-root={}", backups.display()),
+            "--log-format=text".to_owned(),
+            "--logtostderr".to_owned(),
+            "--config-file-not-found-handling=ignore".to_owned(),
+        ]);
         let program: Vec<&str> = program.iter().map(String::as_str).collect();
         let root = tablet.vtdataroot();
         let extra = root.join("extra.cnf");

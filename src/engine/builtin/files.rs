@@ -104,9 +104,8 @@ fn apart(directories: &[&Path]) -> Result<(), EngineError> {
     let resolve = |path: &Path| path.canonicalize().map_err(|source| EngineError::unreadable(path, source));
     let resolved = directories.iter().map(|path| resolve(path)).collect::<Result<Vec<_>, _>>()?;
     for (place, outer) in resolved.iter().enumerate() {
-        for (_, inner) in
-            resolved.iter().enumerate().filter(|(other, inner)| *other != place && inner.starts_with(outer))
-        {
+        let mut others = resolved.iter().enumerate().filter(|(other, _)| *other != place);
+        if let Some((_, inner)) = others.find(|(_, inner)| inner.starts_with(outer)) {
             return Err(EngineError::DirectoriesOverlap { inner: inner.clone(), outer: outer.clone() });
         }
     }

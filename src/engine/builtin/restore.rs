@@ -62,7 +62,8 @@ pub async fn restore(
             return Err(error);
         }
     };
-    attempt.carry_out(*scene, prepared, earlier).await.map(|done| RestoreEnd::Restored(Box::new(done)))
+    // Boxed: with every step in it the future is large.
+    Box::pin(attempt.carry_out(*scene, prepared, earlier)).await.map(|done| RestoreEnd::Restored(Box::new(done)))
 }
 
 struct Attempt<'a> {

@@ -24,8 +24,12 @@ pub fn manifest(bytes: &[u8]) {
     if let Method::Builtin(builtin) = &manifest.method {
         for entry in &builtin.file_entries {
             if let Ok(path) = entry.path_below_base() {
-                assert!(path.is_relative() && !path.as_os_str().is_empty(), "{path:?}");
-                assert!(path.components().all(|part| matches!(part, std::path::Component::Normal(_))), "{path:?}");
+                assert!(path.is_relative() && !path.as_os_str().is_empty(), "{}", path.display());
+                assert!(
+                    path.components().all(|part| matches!(part, std::path::Component::Normal(_))),
+                    "{}",
+                    path.display()
+                );
                 assert_eq!(path.to_str(), Some(entry.name.as_str()), "the name is the path, without detours");
             }
         }
