@@ -19,7 +19,7 @@ impl Compression {
         if self.codec == Codec::None || self.external_compressor.is_some() {
             return 2 * block + CHUNKS;
         }
-        (parallel.max(1) as u64) * (3 * block + block / 16 + self.compressor_memory()) + 2 * block
+        (parallel.max(1) as u64) * (3 * block + block / 8 + self.compressor_memory()) + 2 * block
     }
 
     /// Rounded up from zstd's own estimate at windows of 4 MiB, from libdeflate's and from ISA-L's structures.

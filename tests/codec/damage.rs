@@ -89,7 +89,8 @@ async fn a_changed_bit_never_yields_another_file() {
                 Ok(content) => assert!(content == file, "{codec}: bit {position} changes the file unnoticed"),
             }
         }
-        assert!(refused * 10 > whole.len() * 8 * 9, "{codec}: {refused} of {} bits noticed", whole.len() * 8);
+        // In blocks as small as these a gzip header is an eighth of a member.
+        assert!(refused * 100 > whole.len() * 8 * 85, "{codec}: {refused} of {} bits noticed", whole.len() * 8);
     }
 }
 
