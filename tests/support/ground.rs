@@ -26,8 +26,8 @@ pub fn ground() -> &'static Ground {
             "these tests run tablets as another user in namespaces of their own: run them as root"
         );
         let found = Ground {
-            vitess_bin: given("VBO_VITESS_BIN").unwrap_or_else(|| answer_of("build.sh")),
-            mysql_root: given("VT_MYSQL_ROOT").unwrap_or_else(|| answer_of("mysql.sh")),
+            vitess_bin: given("VBO_VITESS_BIN").unwrap_or_else(|| answer_of("build.sh", "host")),
+            mysql_root: given("VT_MYSQL_ROOT").unwrap_or_else(|| answer_of("mysql.sh", "host")),
         };
         for program in [found.vitess_bin.join("mysqlctld"), found.mysql_root.join("sbin/mysqld")] {
             assert!(program.is_file(), "there is no {}", program.display());
@@ -40,11 +40,11 @@ fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The folder that `tests/e2e/ground/vitess/<script> host` prints. Its progress goes to our stderr.
-fn answer_of(script: &str) -> PathBuf {
+/// The folder that `tests/e2e/ground/vitess/<script> <what>` prints. Its progress goes to our stderr.
+pub fn answer_of(script: &str, what: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/ground/vitess").join(script);
-    let output = Command::new(&path).arg("host").stderr(std::process::Stdio::inherit()).output();
+    let output = Command::new(&path).arg(what).stderr(std::process::Stdio::inherit()).output();
     let output = output.unwrap_or_else(|error| panic!("could not run {}: {error}", path.display()));
-    assert!(output.status.success(), "{} host failed: {}", path.display(), output.status);
+    assert!(output.status.success(), "{} {what} failed: {}", path.display(), output.status);
     PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim_end())
 }

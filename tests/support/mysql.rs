@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A port below those that the kernel gives to outgoing connections: one of these could be taken by any of them between
 /// now and the start of mysqld, or while mysqld is down. Tests of one process never get the same, those of two begin apart.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
     (0..10_000)
@@ -55,16 +55,20 @@ impl Tablet {
 
     /// The same tablet with nothing running: files as a clean shutdown left them.
     pub async fn at_rest(uid: u32) -> Self {
-        let seed = seed().await;
+        Self::with_files_of(uid, &seed().await.join(SEED_TABLET)).await
+    }
+
+    /// A tablet at rest with the files of another one's directory, which was stopped cleanly.
+    pub async fn with_files_of(uid: u32, other: &Path) -> Self {
         let tablet = Self::empty(uid);
-        run("cp", &["-a", "--reflink=auto", &text(&seed.join(SEED_TABLET)), &text(tablet.tablet_dir())]);
-        // Names in the seed's binary log index are of the seed's tablet.
+        run("cp", &["-a", "--reflink=auto", &text(other), &text(tablet.tablet_dir())]);
+        // Names in its binary log index are of the other tablet.
         for directory in ["bin-logs", "relay-logs"] {
             std::fs::remove_dir_all(tablet.tablet_dir().join(directory)).expect("the copy can be changed");
             std::fs::create_dir(tablet.tablet_dir().join(directory)).expect("the copy can be changed");
         }
         for file in [tablet.layout.datadir.join("auto.cnf"), tablet.layout.error_log.clone()] {
-            std::fs::remove_file(file).expect("the seed has a server UUID and a log");
+            std::fs::remove_file(file).expect("a tablet that ran has a server UUID and a log");
         }
         tablet.layout.write_my_cnf(Some(&version()), &[extra_my_cnf(tablet.root.path())]).await.expect("my.cnf");
         own(tablet.tablet_dir());
@@ -173,6 +177,14 @@ impl Tablet {
         }
     }
 
+    /// Stops mysqlctld, which shuts mysqld down first.
+    pub fn stop_container(&mut self) {
+        container::signal(self.mysqlctld_pid().expect("mysqlctld is running"), "TERM");
+        self.container().wait_ended(PATIENCE);
+        assert!(!self.layout.pid_file.exists(), "mysqld was not shut down:\n{}", self.logs());
+        self.container = None;
+    }
+
     /// Kills mysqlctld and mysqld at once, as the end of a pod without grace does.
     pub fn kill_container(&mut self) {
         self.container = None;
@@ -185,6 +197,11 @@ impl Tablet {
     /// The number of the container's mysqld, as seen from here.
     pub fn mysqld_pid(&self) -> Option<u32> {
         self.container.as_ref().and_then(|container| container.process("mysqld"))
+    }
+
+    /// The number of the container's mysqlctld, as seen from here.
+    pub fn mysqlctld_pid(&self) -> Option<u32> {
+        self.container.as_ref().and_then(|container| container.process("mysqlctld"))
     }
 
     /// SIGKILL to the container's mysqld; mysqlctld goes with it.
@@ -295,10 +312,7 @@ async fn seed() -> &'static Path {
         if !kept.exists() {
             let mut tablet = Tablet::empty(SEED_UID);
             tablet.start_container().await;
-            // mysqlctld takes mysqld down with it.
-            container::signal(tablet.container().process("mysqlctld").expect("mysqlctld is running"), "TERM");
-            tablet.container().wait_ended(PATIENCE);
-            assert!(!tablet.layout.pid_file.exists(), "mysqld was not shut down:\n{}", tablet.logs());
+            tablet.stop_container();
             let part = kept.with_extension(std::process::id().to_string());
             run("cp", &["-a", &text(tablet.vtdataroot()), &text(&part)]);
             if std::fs::rename(&part, &kept).is_err() {
@@ -321,7 +335,7 @@ pub fn own(path: &Path) {
     run("chown", &["-R", &format!("{USER}:{GROUP}"), &text(path)]);
 }
 
-fn run(program: &str, arguments: &[&str]) {
+pub fn run(program: &str, arguments: &[&str]) {
     let status = Command::new(program).args(arguments).status().expect("a usual program runs");
     assert!(status.success(), "{program} {arguments:?} failed");
 }
