@@ -71,8 +71,8 @@ impl Stage {
         }
         // Where the tablets' user can reach them, and no other build replaces them.
         let etcd = answer_of("mysql.sh", "rootfs").join("usr/bin/etcd");
-        for program in [binary, &etcd] {
-            run("cp", &[&text(program), &text(&programs)]);
+        for (program, name) in [(binary, "vitess-backup"), (&etcd, "etcd")] {
+            run("cp", &[&text(program), &text(&programs.join(name))]);
         }
         own(storage.path());
         let topology = Topology::start(storage.path());
@@ -275,7 +275,8 @@ impl Topology {
         );
         let command: Vec<&str> = command.split_whitespace().collect();
         let root = tablet.vtdataroot();
-        let environment = [("VTDATAROOT", root), ("VTROOT", root), ("HOME", root), ("VT_MYSQL_ROOT", &ground().mysql_root)];
+        let environment =
+            [("VTDATAROOT", root), ("VTROOT", root), ("HOME", root), ("VT_MYSQL_ROOT", &ground().mysql_root)];
         let _ = std::fs::remove_file(&self.log);
         let container = Container::run(&command, &environment, &self.log);
         wait_for_port(&format!("127.0.0.1:{grpc_port}"));

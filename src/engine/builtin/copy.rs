@@ -1,8 +1,9 @@
 //! Files into storage: several at a time, each read in blocks, compressed, hashed and stored in one stream.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -13,7 +14,7 @@ use crate::codec::{self, CodecError, Compression, Tally};
 use crate::engine::EngineError;
 use crate::engine::builtin::files::SourceFile;
 use crate::progress::Monitor;
-use crate::storage::{BackupHandle, PutError};
+use crate::storage::{self, BackupHandle, PutError};
 
 /// How many files at a time, and how many blocks of one file are compressed at a time.
 #[derive(Clone, Copy, Debug)]
@@ -66,15 +67,18 @@ async fn upload_one(
     parallel_blocks: usize,
     monitor: &dyn Monitor,
 ) -> Result<Stored, EngineError> {
-    let read = Tally::new();
-    let blocks = blocks(&file.path, compression.block_size());
-    let blocks = read.over(blocks).inspect_ok(|block| monitor.advanced(block.len() as u64, 0));
+    let read = AtomicU64::new(0);
+    let blocks = blocks(&file.path, compression.block_size()).inspect_ok(|block| {
+        read.fetch_add(block.len() as u64, Ordering::Relaxed);
+        monitor.advanced(block.len() as u64, 0);
+    });
     let written = Tally::new();
     let compressed = codec::compress(compression, blocks, parallel_blocks);
     let body = written.over(compressed).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
     let size = handle.put_stream(&index.to_string(), body).await.map_err(|error| failed(file, error))?;
-    if read.bytes() != file.size {
-        return Err(EngineError::FileChanged { path: file.path.clone(), expected: file.size, found: read.bytes() });
+    let found = read.into_inner();
+    if found != file.size {
+        return Err(EngineError::FileChanged { path: file.path.clone(), expected: file.size, found });
     }
     let entry = FileEntry {
         base: file.base.clone(),
@@ -99,7 +103,7 @@ fn blocks(path: &Path, size: usize) -> impl Stream<Item = io::Result<Bytes>> + S
     let (to, from) = mpsc::channel(1);
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || {
-        let sent = File::open(&path).and_then(|file| read_blocks(file, size, &to));
+        let sent = File::open(&path).and_then(|file| read_blocks(&file, size, &to));
         if let Err(error) = sent {
             // When nobody listens any more, nobody needs the error either.
             let _ = to.blocking_send(Err(error));
@@ -108,11 +112,11 @@ fn blocks(path: &Path, size: usize) -> impl Stream<Item = io::Result<Bytes>> + S
     tokio_stream::wrappers::ReceiverStream::new(from)
 }
 
-fn read_blocks(mut file: File, size: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+fn read_blocks(file: &File, size: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    storage::read_from_begin_to_end(file);
     loop {
-        let mut block = Vec::with_capacity(size);
-        let length = file.by_ref().take(size as u64).read_to_end(&mut block)?;
-        if length == 0 || to.blocking_send(Ok(block.into())).is_err() {
+        let block = storage::read_block(file, size)?;
+        if block.is_empty() || to.blocking_send(Ok(block)).is_err() {
             return Ok(());
         }
     }
