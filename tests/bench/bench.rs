@@ -6,6 +6,7 @@
 //! | `BENCH_BINARY` | the release binary; `make bench` gives it |
 //! | `BENCH_CODECS` | of `pargzip pgzip zstd lz4 none`, the default |
 //! | `BENCH_PAIRS` | how often each is measured on each side, by default 3 |
+//! | `BENCH_SIDES` | `vitess ours`, the default; one of them is for work on that one |
 //! | `BENCH_REPORT` | the page that gets the tables; without it they are only printed |
 //! | `TMPDIR` | where the tablet and the storage are; `make bench` sets it to `BENCH_DIR`, by default `/dev/shm` |
 
@@ -45,6 +46,9 @@ async fn bench() {
     let codecs = setting("BENCH_CODECS", "pargzip pgzip zstd lz4 none");
     let codecs: Vec<Codec> = codecs.split_whitespace().map(|name| name.parse().expect("a codec's name")).collect();
     let pairs: usize = setting("BENCH_PAIRS", "3").parse().expect("BENCH_PAIRS is a number");
+    let sides = setting("BENCH_SIDES", "vitess ours");
+    let takes_part =
+        |side| sides.split_whitespace().any(|name| name == if side == Side::Vitess { "vitess" } else { "ours" });
 
     let kept = data::kept().await;
     let mut tablet = Tablet::with_files_of(UID, &kept).await;
@@ -57,7 +61,7 @@ async fn bench() {
         for &codec in &codecs {
             let mut sides = [Side::Vitess, Side::Ours];
             sides.rotate_left(pair % 2);
-            for side in sides {
+            for side in sides.into_iter().filter(|&side| takes_part(side)) {
                 samples.extend(backup_and_restores(&stage, side, codec, &[side]).await);
             }
         }
@@ -66,8 +70,13 @@ async fn bench() {
     let mut big = Vec::new();
     for _ in 0..pairs {
         for codec in BIG_FILE_CODECS.into_iter().filter(|codec| codecs.contains(codec)) {
-            big.extend(backup_and_restores(&stage, Side::Vitess, codec, &[Side::Vitess]).await);
-            big.extend(backup_and_restores(&stage, Side::Ours, codec, &[Side::OursOnOneCore, Side::Ours]).await);
+            for (side, restores) in
+                [(Side::Vitess, &[Side::Vitess][..]), (Side::Ours, &[Side::OursOnOneCore, Side::Ours])]
+            {
+                if takes_part(side) {
+                    big.extend(backup_and_restores(&stage, side, codec, restores).await);
+                }
+            }
         }
     }
     let header = Header::of_this_machine(&binary, version().to_string(), sizes, pairs, begun.elapsed());

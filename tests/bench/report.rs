@@ -34,7 +34,8 @@ impl Header {
                 ("Date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
                 ("Ours", format!("{}, commit {commit}", answer(binary, &["--version"]))),
                 ("Vitess", vitess_version()),
-                ("MySQL", mysqld),
+                // `/path/mysqld  Ver 9.7.4 for Linux …`
+                ("MySQL", mysqld.split_once("Ver ").map_or(mysqld.clone(), |(_, told)| told.trim().to_owned())),
                 ("Machine", format!("{} × {}, {memory} GiB", cores, field("/proc/cpuinfo", "model name\t:"))),
                 ("Kernel", answer(Path::new("uname"), &["-sr"])),
                 ("Files and storage", format!("{} ({kind})", temporary.display())),
@@ -110,12 +111,15 @@ impl Report {
         };
         let mut rows = vec![
             row("copy, s", time, |sample| sample.copy),
-            row("copy and on disk, s", None, |sample| sample.durable),
             row("CPU, s per GB", cpu, |sample| sample.cpu / gigabytes(sample.data)),
             row("mysqld down, s", None, |sample| sample.down),
             row("the whole command, s", None, |sample| sample.whole),
             row("peak memory, MiB", Some(4.0), |sample| gigabytes(sample.peak) * 1e9 / f64::from(1 << 20)),
         ];
+        // In memory nothing is to be synced.
+        if self.samples.iter().any(|sample| sample.durable > sample.copy + 0.1) {
+            rows.insert(1, row("copy and on disk, s", None, |sample| sample.durable));
+        }
         if operation == Operation::Backup {
             rows.push(row("size in storage, GB", size, |sample| gigabytes(sample.stored)));
         }

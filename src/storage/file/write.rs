@@ -38,7 +38,15 @@ impl Staged {
         loop {
             let partial = place.with_file_name(format!(".{name}{PARTIAL}{number}"));
             match OpenOptions::new().write(true).create_new(true).mode(0o660).open(&partial) {
-                Ok(file) => return Ok(Self { file, partial, place: place.to_owned(), published: false, to_disk: Mutex::default() }),
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        partial,
+                        place: place.to_owned(),
+                        published: false,
+                        to_disk: Mutex::default(),
+                    });
+                }
                 // Left by a writer that was killed, or being written just now by another one.
                 Err(source) if source.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(source) => return Err(failed(place, source)),
