@@ -53,7 +53,7 @@ async fn bench() {
     let kept = data::kept().await;
     let mut tablet = Tablet::with_files_of(UID, &kept).await;
     tablet.start_container().await;
-    let sizes = data::sizes(tablet.tablet_dir());
+    let data = data::sizes(tablet.tablet_dir());
     let stage = Stage::new(tablet, &binary);
 
     let mut samples = Vec::new();
@@ -79,13 +79,14 @@ async fn bench() {
             }
         }
     }
-    let header = Header::of_this_machine(&binary, version().to_string(), sizes, pairs, begun.elapsed());
+    let header = Header::of_this_machine(&binary, &version().to_string(), data, pairs, begun.elapsed());
     let report = Report { header, codecs, samples, big }.to_string();
     println!("{report}");
     let page = setting("BENCH_REPORT", "");
     if !page.is_empty() {
         let text = std::fs::read_to_string(&page).expect("the page can be read");
-        std::fs::write(&page, tables::into_page(&text, &report)).expect("the page can be written");
+        let text = tables::into_page(&text, &report).expect("the page says where its figures are");
+        std::fs::write(&page, text).expect("the page can be written");
         say(&format!("the figures are in {page}"));
     }
 }
@@ -116,9 +117,9 @@ async fn measure(stage: &Stage, operation: Operation, side: Side, codec: Codec) 
 async fn drop_small_tables(tablet: &Tablet) {
     let mysql = tablet.mysql();
     tablet.make_writable().await;
-    let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'vt_bench'";
-    let tables = mysql.query(tables).await.expect("the tables can be listed");
-    for table in tables.iter().filter_map(|row| row.at(0)) {
+    let names = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'vt_bench'";
+    let names = mysql.query(names).await.expect("the tables can be listed");
+    for table in names.iter().filter_map(|row| row.at(0)) {
         if table != data::ORDERS && table != "small_00" {
             mysql.execute(&format!("DROP TABLE vt_bench.{table}")).await.expect("a table can be dropped");
         }
@@ -135,6 +136,9 @@ pub fn say(what: &str) {
 }
 
 /// What a program says with these arguments, on one line.
+///
+/// # Panics
+/// When it does not run.
 pub fn answer(program: &Path, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));

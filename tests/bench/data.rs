@@ -105,7 +105,7 @@ async fn fill_files(mysql: &Mysql, tmp: &Path) {
             for row in 0..FILES {
                 write!(to, "{}\t", chunk * FILES + row)?;
                 // 29 KiB on average
-                for _ in 0..(1 + random.below(464)) {
+                for _ in 0..=random.below(464) {
                     random.hex(to, 128)?;
                 }
                 writeln!(to)?;

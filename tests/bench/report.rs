@@ -19,7 +19,7 @@ pub struct Header {
 impl Header {
     pub fn of_this_machine(
         binary: &Path,
-        mysqld: String,
+        mysqld: &str,
         (data, large): (u64, u64),
         pairs: usize,
         took: Duration,
@@ -35,7 +35,7 @@ impl Header {
                 ("Ours", format!("{}, commit {commit}", answer(binary, &["--version"]))),
                 ("Vitess", vitess_version()),
                 // `/path/mysqld  Ver 9.7.4 for Linux …`
-                ("MySQL", mysqld.split_once("Ver ").map_or(mysqld.clone(), |(_, told)| told.trim().to_owned())),
+                ("MySQL", mysqld.split_once("Ver ").map_or(mysqld, |(_, told)| told).trim().to_owned()),
                 ("Machine", format!("{} × {}, {memory} GiB", cores, field("/proc/cpuinfo", "model name\t:"))),
                 ("Kernel", answer(Path::new("uname"), &["-sr"])),
                 ("Files and storage", format!("{} ({kind})", temporary.display())),

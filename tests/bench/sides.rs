@@ -158,7 +158,7 @@ impl Stage {
         let begun = Instant::now();
         let watch = self.watch(worker);
         let answer = self.topology.client(&command);
-        let (whole, used) = (begun.elapsed(), cpu() - before);
+        let (whole, used) = (begun.elapsed(), cpu().saturating_sub(before));
         assert!(answer.is_ok(), "{}", answer.unwrap_err());
         self.sample(operation, Side::Vitess, codec, watch, whole, used)
     }

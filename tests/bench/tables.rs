@@ -76,12 +76,9 @@ fn median(values: &[f64]) -> Option<f64> {
 pub const BEGIN: &str = "<!-- what follows is written by `make bench` -->\n";
 pub const END: &str = "<!-- what precedes is written by `make bench` -->\n";
 
-/// The page with these figures in place of those that it had.
-///
-/// # Panics
-/// When the page has no place for figures.
-pub fn into_page(page: &str, figures: &str) -> String {
-    let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.expect("the page says where its figures are");
-    format!("{before}{BEGIN}\n{}\n\n{END}{after}", figures.trim_end())
+/// The page with these figures in place of those that it had; none when it has no place for them.
+pub fn into_page(page: &str, figures: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", figures.trim_end()))
 }
