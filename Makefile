@@ -108,6 +108,19 @@ test-all: test ## test with every matrix whole, and what needs cargo-deny, Docke
 	@$(CARGO) deny check
 	docker build --file Containerfile --tag $(IMAGE) "$(IMAGE_CONTEXT)"
 
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+# Both sides' tablet and storage are in BENCH_DIR. BENCH_CODECS="pargzip zstd" and BENCH_PAIRS=1 narrow it, and then the page
+# stays as it is unless BENCH_REPORT names it.
+BENCH_DIR ?= /dev/shm
+BENCH_REPORT ?= $(if $(BENCH_CODECS)$(BENCH_PAIRS),,docs/benchmarks.md)
+
+.PHONY: bench
+bench: build ## Vitess's builtin engine and ours in turn, into docs/benchmarks.md (needs root; 30 min on 2 quiet cores)
+	$(call say,backups and restores by Vitess and by us in $(BENCH_DIR))
+	@TMPDIR="$(BENCH_DIR)" BENCH_BINARY="$(abspath $(BINARY))" BENCH_CODECS="$(BENCH_CODECS)" BENCH_PAIRS="$(BENCH_PAIRS)" \
+	  BENCH_REPORT="$(BENCH_REPORT)" $(CARGO) bench --quiet --locked --profile dev --bench bench
+
 # --- the cluster -----------------------------------------------------------------------------------------------------
 
 .PHONY: demo

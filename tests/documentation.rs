@@ -1,9 +1,14 @@
-//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code.
+//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code; and
+//! `docs/benchmarks.md` gets its figures as they were measured.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "bench/tables.rs"]
+mod tables;
+
 use std::collections::BTreeMap;
 
+use tables::{BEGIN, END, Row, into_page, table};
 use vitess_backup::backup::failure::Reason;
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -96,4 +101,41 @@ fn every_test_that_the_checklist_of_the_format_names_is_there() {
     let missing: Vec<_> =
         named.iter().filter(|name| !sources.iter().any(|text| text.contains(&format!("fn {name}(")))).collect();
     assert!(missing.is_empty(), "docs/format.md names tests that do not exist: {missing:?}");
+}
+
+fn measured(first: &[f64], second: &[f64], aim: Option<f64>) -> Row {
+    Row::new("zstd".to_owned(), "copy, s", first.to_vec(), second.to_vec(), aim)
+}
+
+#[test]
+fn a_row_has_both_medians_their_ratio_and_whether_the_aim_is_met() {
+    let rows = [
+        measured(&[9.0, 6.0, 7.5], &[2.5, 2.0, 3.0], Some(3.0)),
+        measured(&[400.0, 200.0], &[101.0, 100.0], Some(3.0)),
+        measured(&[1.0], &[2.0], None),
+    ];
+    let expected = "\
+        | Codec | What | Vitess | Ours | Ratio | Aim |\n\
+        |---|---|---|---|---|---|\n\
+        | zstd | copy, s | 7.50 (6.00–9.00) | 2.50 (2.00–3.00) | 3.00× | ≥ 3×: met |\n\
+        | zstd | copy, s | 300 (200–400) | 100 (100–101) | 2.99× | ≥ 3×: **short** |\n\
+        | zstd | copy, s | 1.00 | 2.00 | 0.50× |  |\n";
+    assert_eq!(table(["Vitess", "Ours"], &rows), expected);
+}
+
+#[test]
+fn what_was_not_measured_meets_no_aim() {
+    let row = measured(&[], &[1.0], Some(2.0));
+    assert!(row.is_empty());
+    assert!(table(["a", "b"], &[row]).ends_with("| zstd | copy, s | – | 1.00 | – | ≥ 2×: **short** |\n"));
+}
+
+#[test]
+fn figures_replace_the_earlier_ones_and_nothing_else() {
+    let page = format!("# Title\n{BEGIN}old\nfigures\n{END}prose\n");
+    let once = into_page(&page, "new\n").unwrap();
+    assert_eq!(once, format!("# Title\n{BEGIN}\nnew\n\n{END}prose\n"));
+    assert_eq!(into_page(&once, "new\n").unwrap(), once);
+    assert_eq!(into_page("# Title\n", "new\n"), None);
+    assert!(into_page(include_str!("../docs/benchmarks.md"), "new\n").is_some(), "`make bench` writes there");
 }

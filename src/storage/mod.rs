@@ -12,6 +12,7 @@
 mod error;
 mod file;
 mod handle;
+mod local;
 mod upload;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use object_store::path::Path;
 
 pub use error::{PutError, StorageError};
 pub use handle::{BackupHandle, Removed, StoredObject};
+pub use local::{ToDisk, read_block, read_from_begin_to_end};
 
 use crate::topo::KeyspaceShard;
 use file::FileStore;

@@ -26,8 +26,8 @@ pub fn ground() -> &'static Ground {
             "these tests run tablets as another user in namespaces of their own: run them as root"
         );
         let found = Ground {
-            vitess_bin: given("VBO_VITESS_BIN").unwrap_or_else(|| answer_of("build.sh")),
-            mysql_root: given("VT_MYSQL_ROOT").unwrap_or_else(|| answer_of("mysql.sh")),
+            vitess_bin: given("VBO_VITESS_BIN").unwrap_or_else(|| answer_of("build.sh", "host")),
+            mysql_root: given("VT_MYSQL_ROOT").unwrap_or_else(|| answer_of("mysql.sh", "host")),
         };
         for program in [found.vitess_bin.join("mysqlctld"), found.mysql_root.join("sbin/mysqld")] {
             assert!(program.is_file(), "there is no {}", program.display());
@@ -40,9 +40,9 @@ fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The folder that `tests/e2e/ground/vitess/<script> host` prints.
-fn answer_of(script: &str) -> PathBuf {
-    first_line_of(&format!("vitess/{script}"), &["host"])
+/// The folder that `tests/e2e/ground/vitess/<script> <what>` prints.
+pub fn answer_of(script: &str, what: &str) -> PathBuf {
+    first_line_of(&format!("vitess/{script}"), &[what])
 }
 
 /// etcd: from `VBO_ETCD`, else a link to the end-to-end cluster's one program (built first when it is not there, 6 minutes).

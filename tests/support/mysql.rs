@@ -60,16 +60,20 @@ impl Tablet {
 
     /// As [`Self::at_rest`], in this directory.
     pub async fn at_rest_in(uid: u32, directory: &Path) -> Self {
-        let seed = seed().await;
+        Self::with_files_of(uid, &seed().await.join(SEED_TABLET), directory).await
+    }
+
+    /// A tablet at rest in this directory, with the files of another one's, which was stopped cleanly.
+    pub async fn with_files_of(uid: u32, other: &Path, directory: &Path) -> Self {
         let tablet = Self::empty_in(uid, directory);
-        run("cp", &["-a", "--reflink=auto", &text(&seed.join(SEED_TABLET)), &text(tablet.tablet_dir())]);
-        // Names in the seed's binary log index are of the seed's tablet.
+        run("cp", &["-a", "--reflink=auto", &text(other), &text(tablet.tablet_dir())]);
+        // Names in its binary log index are of the other tablet.
         for directory in ["bin-logs", "relay-logs"] {
             std::fs::remove_dir_all(tablet.tablet_dir().join(directory)).expect("the copy can be changed");
             std::fs::create_dir(tablet.tablet_dir().join(directory)).expect("the copy can be changed");
         }
         for file in [tablet.layout.datadir.join("auto.cnf"), tablet.layout.error_log.clone()] {
-            std::fs::remove_file(file).expect("the seed has a server UUID and a log");
+            std::fs::remove_file(file).expect("a tablet that ran has a server UUID and a log");
         }
         tablet.layout.write_my_cnf(Some(&version()), &[extra_my_cnf(tablet.root.path())]).await.expect("my.cnf");
         own(tablet.tablet_dir());
@@ -182,6 +186,14 @@ impl Tablet {
         }
     }
 
+    /// Stops mysqlctld, which shuts mysqld down first.
+    pub fn stop_container(&mut self) {
+        container::signal(self.mysqlctld_pid().expect("mysqlctld is running"), "TERM");
+        self.container().wait_ended(PATIENCE);
+        assert!(!self.layout.pid_file.exists(), "mysqld was not shut down:\n{}", self.logs());
+        self.container = None;
+    }
+
     /// Kills mysqlctld and mysqld at once, as the end of a pod without grace does.
     pub fn kill_container(&mut self) {
         self.container = None;
@@ -194,6 +206,11 @@ impl Tablet {
     /// The number of the container's mysqld, as seen from here.
     pub fn mysqld_pid(&self) -> Option<u32> {
         self.container.as_ref().and_then(|container| container.process("mysqld"))
+    }
+
+    /// The number of the container's mysqlctld, as seen from here.
+    pub fn mysqlctld_pid(&self) -> Option<u32> {
+        self.container.as_ref().and_then(|container| container.process("mysqlctld"))
     }
 
     /// SIGKILL to the container's mysqld; mysqlctld goes with it.
@@ -304,10 +321,7 @@ async fn seed() -> &'static Path {
         if !kept.exists() {
             let mut tablet = Tablet::empty(SEED_UID);
             tablet.start_container().await;
-            // mysqlctld takes mysqld down with it.
-            container::signal(tablet.container().process("mysqlctld").expect("mysqlctld is running"), "TERM");
-            tablet.container().wait_ended(PATIENCE);
-            assert!(!tablet.layout.pid_file.exists(), "mysqld was not shut down:\n{}", tablet.logs());
+            tablet.stop_container();
             let part = kept.with_extension(std::process::id().to_string());
             run("cp", &["-a", &text(tablet.vtdataroot()), &text(&part)]);
             if std::fs::rename(&part, &kept).is_err() {
@@ -330,7 +344,7 @@ pub fn own(path: &Path) {
     run("chown", &["-R", &format!("{USER}:{GROUP}"), &text(path)]);
 }
 
-fn run(program: &str, arguments: &[&str]) {
+pub fn run(program: &str, arguments: &[&str]) {
     let status = Command::new(program).args(arguments).status().expect("a usual program runs");
     assert!(status.success(), "{program} {arguments:?} failed");
 }

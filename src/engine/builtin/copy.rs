@@ -6,9 +6,10 @@
 //! fails on some file systems, and reads nothing ahead, for which there would have to be more threads and more memory.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -22,7 +23,7 @@ use crate::engine::builtin::bandwidth::Bandwidth;
 use crate::engine::builtin::files::SourceFile;
 use crate::engine::builtin::limits::{Limits, Share};
 use crate::progress::Monitor;
-use crate::storage::{BackupHandle, PutError};
+use crate::storage::{self, BackupHandle, PutError};
 
 /// One file as it is in storage.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,15 +90,18 @@ async fn upload_one(
     bandwidth: &Bandwidth,
     monitor: &dyn Monitor,
 ) -> Result<Stored, EngineError> {
-    let read = Tally::new();
-    let blocks = blocks(&file.path, compression.block_size());
-    let blocks = read.over(blocks).inspect_ok(|block| monitor.advanced(block.len() as u64, 0));
+    let read = AtomicU64::new(0);
+    let blocks = blocks(&file.path, compression.block_size()).inspect_ok(|block| {
+        read.fetch_add(block.len() as u64, Ordering::Relaxed);
+        monitor.advanced(block.len() as u64, 0);
+    });
     let written = Tally::new();
     let compressed = bandwidth.over(codec::compress(compression, blocks, share.blocks));
     let body = written.over(compressed).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
     let size = handle.put_stream(&index.to_string(), body).await.map_err(|error| failed(file, error))?;
-    if read.bytes() != file.size {
-        return Err(EngineError::FileChanged { path: file.path.clone(), expected: file.size, found: read.bytes() });
+    let found = read.into_inner();
+    if found != file.size {
+        return Err(EngineError::FileChanged { path: file.path.clone(), expected: file.size, found });
     }
     let entry = FileEntry {
         base: file.base.clone(),
@@ -123,7 +127,7 @@ fn blocks(path: &Path, size: usize) -> impl Stream<Item = io::Result<Bytes>> + S
     let (to, from) = mpsc::channel(1);
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || {
-        let sent = File::open(&path).and_then(|file| read_blocks(file, size, &to));
+        let sent = File::open(&path).and_then(|file| read_blocks(&file, size, &to));
         if let Err(error) = sent {
             // When nobody listens any more, nobody needs the error either.
             let _ = to.blocking_send(Err(error));
@@ -132,18 +136,17 @@ fn blocks(path: &Path, size: usize) -> impl Stream<Item = io::Result<Bytes>> + S
     tokio_stream::wrappers::ReceiverStream::new(from)
 }
 
-fn read_blocks(mut file: File, size: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    advise(&file, 0, 0, Advice::Sequential);
+fn read_blocks(file: &File, size: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    storage::read_from_begin_to_end(file);
     let mut offset = 0;
     loop {
-        let mut block = Vec::with_capacity(size);
-        let length = file.by_ref().take(size as u64).read_to_end(&mut block)?;
-        advise(&file, offset, length, Advice::DontNeed);
-        offset += length as u64;
-        if length == size {
-            advise(&file, offset, size, Advice::WillNeed);
+        let block = storage::read_block(file, size)?;
+        advise(file, offset, block.len(), Advice::DontNeed);
+        offset += block.len() as u64;
+        if block.len() == size {
+            advise(file, offset, size, Advice::WillNeed);
         }
-        if length == 0 || to.blocking_send(Ok(block.into())).is_err() {
+        if block.is_empty() || to.blocking_send(Ok(block)).is_err() {
             return Ok(());
         }
     }

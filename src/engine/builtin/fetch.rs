@@ -18,7 +18,7 @@ use crate::engine::builtin::limits::Limits;
 use crate::engine::builtin::target::TargetFile;
 use crate::mysqld::Owner;
 use crate::progress::Monitor;
-use crate::storage::{BackupHandle, StorageError};
+use crate::storage::{BackupHandle, StorageError, ToDisk};
 
 /// What a download did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,9 +231,11 @@ fn write_blocks(path: &Path, mut from: mpsc::Receiver<Bytes>, owner: Option<Owne
         fchown(&file, Some(owner.uid), Some(owner.gid))?;
     }
     let mut written = 0;
+    let mut to_disk = ToDisk::default();
     while let Some(bytes) = from.blocking_recv() {
         file.write_all(&bytes)?;
         written += bytes.len() as u64;
+        to_disk.written_up_to(&file, written);
     }
     file.sync_all()?;
     Ok(written)

@@ -1,7 +1,7 @@
 //! Reading an object.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path as FsPath, PathBuf};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{Attributes, Error, Extensions, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result};
 
 use super::{STORE, blocking, failed};
+use crate::storage::local;
 
 /// How much is read at a time, in bytes: enough that the hop to another thread does not count.
 const CHUNK: usize = 1 << 20;
@@ -30,17 +31,18 @@ pub(super) async fn get(path: PathBuf, location: Path, options: GetOptions) -> R
                 None => 0..meta.size,
             };
             file.seek(SeekFrom::Start(range.start)).map_err(|source| failed(&path, source))?;
+            local::read_from_begin_to_end(&file);
             Ok((file, meta, range))
         }
     })
     .await?;
     let wanted = range.end - range.start;
-    let body = futures::stream::try_unfold((file, path, wanted), |(mut file, path, left)| async move {
+    let body = futures::stream::try_unfold((file, path, wanted), |(file, path, left)| async move {
         if left == 0 {
             return Ok(None);
         }
         let (file, path, bytes) = blocking(move || {
-            let bytes = read_some(&mut file, &path, left)?;
+            let bytes = read_some(&file, &path, left)?;
             Ok((file, path, bytes))
         })
         .await?;
@@ -58,11 +60,9 @@ pub(super) async fn get(path: PathBuf, location: Path, options: GetOptions) -> R
 }
 
 /// At most [`CHUNK`] and at most `left` bytes; fewer only at the end of the file.
-fn read_some(file: &mut File, path: &FsPath, left: u64) -> Result<Bytes> {
+fn read_some(file: &File, path: &FsPath, left: u64) -> Result<Bytes> {
     let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-    let mut buffer = Vec::with_capacity(wanted);
-    file.take(wanted as u64).read_to_end(&mut buffer).map_err(|source| failed(path, source))?;
-    Ok(buffer.into())
+    local::read_block(file, wanted).map_err(|source| failed(path, source))
 }
 
 pub(super) fn meta_of(location: Path, metadata: &Metadata) -> ObjectMeta {

@@ -4,13 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 
 use super::{STORE, blocking, failed, put_result, sync};
+use crate::storage::local::ToDisk;
 
 const PARTIAL: &str = ".partial-";
 
@@ -26,6 +27,7 @@ pub(super) struct Staged {
     partial: PathBuf,
     place: PathBuf,
     published: bool,
+    to_disk: Mutex<ToDisk>,
 }
 
 impl Staged {
@@ -36,7 +38,15 @@ impl Staged {
         loop {
             let partial = place.with_file_name(format!(".{name}{PARTIAL}{number}"));
             match OpenOptions::new().write(true).create_new(true).mode(0o660).open(&partial) {
-                Ok(file) => return Ok(Self { file, partial, place: place.to_owned(), published: false }),
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        partial,
+                        place: place.to_owned(),
+                        published: false,
+                        to_disk: Mutex::default(),
+                    });
+                }
                 // Left by a writer that was killed, or being written just now by another one.
                 Err(source) if source.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(source) => return Err(failed(place, source)),
@@ -50,6 +60,8 @@ impl Staged {
             self.file.write_all_at(bytes, offset).map_err(|source| failed(&self.place, source))?;
             offset += bytes.len() as u64;
         }
+        // Of parts that end out of order some is left to the sync.
+        self.to_disk.lock().unwrap_or_else(PoisonError::into_inner).written_up_to(&self.file, offset);
         Ok(())
     }
 

@@ -1,0 +1,146 @@
+//! `make bench`: Vitess's builtin engine and ours, in turn, on one machine and on the same data; `docs/benchmarks.md` tells
+//! the method. Settings come from the environment:
+//!
+//! | variable | what |
+//! |---|---|
+//! | `BENCH_BINARY` | the release binary; `make bench` gives it |
+//! | `BENCH_CODECS` | of `pargzip pgzip zstd lz4 none`, the default |
+//! | `BENCH_PAIRS` | how often each is measured on each side, by default 3 |
+//! | `BENCH_SIDES` | `vitess ours`, the default; one of them is for work on that one |
+//! | `BENCH_REPORT` | the page that gets the tables; without it they are only printed |
+//! | `TMPDIR` | where the tablet and the storage are; `make bench` sets it to `BENCH_DIR`, by default `/dev/shm` |
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed measurement ends the run")]
+
+mod data;
+mod report;
+mod sides;
+#[path = "../support/mod.rs"]
+mod support;
+mod tables;
+mod watch;
+
+use std::path::{Path, PathBuf};
+
+use vitess_backup::codec::{Codec, GzipFlavour};
+
+use report::{Header, Report};
+use sides::{Operation, Sample, Side, Stage};
+use support::mysql::{Tablet, version};
+
+/// Of the tablet that is backed up and restored.
+pub const UID: u32 = 300;
+
+/// The codecs whose restore of one big file is measured.
+const BIG_FILE_CODECS: [Codec; 2] = [Codec::Gzip(GzipFlavour::Pargzip), Codec::Zstd];
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(bench());
+}
+
+async fn bench() {
+    let begun = std::time::Instant::now();
+    let binary = PathBuf::from(setting("BENCH_BINARY", ""));
+    assert!(binary.is_file(), "BENCH_BINARY is to name the release binary: use `make bench`");
+    let codecs = setting("BENCH_CODECS", "pargzip pgzip zstd lz4 none");
+    let codecs: Vec<Codec> = codecs.split_whitespace().map(|name| name.parse().expect("a codec's name")).collect();
+    let pairs: usize = setting("BENCH_PAIRS", "3").parse().expect("BENCH_PAIRS is a number");
+    let sides = setting("BENCH_SIDES", "vitess ours");
+    let takes_part =
+        |side| sides.split_whitespace().any(|name| name == if side == Side::Vitess { "vitess" } else { "ours" });
+
+    let kept = data::kept().await;
+    let mut tablet = Tablet::with_files_of(UID, &kept, &std::env::temp_dir()).await;
+    tablet.start_container().await;
+    let data = data::sizes(tablet.tablet_dir());
+    let stage = Stage::new(tablet, &binary);
+
+    let mut samples = Vec::new();
+    for pair in 0..pairs {
+        for &codec in &codecs {
+            let mut sides = [Side::Vitess, Side::Ours];
+            sides.rotate_left(pair % 2);
+            for side in sides.into_iter().filter(|&side| takes_part(side)) {
+                samples.extend(backup_and_restores(&stage, side, codec, &[side]).await);
+            }
+        }
+    }
+    drop_small_tables(&stage.tablet).await;
+    let mut big = Vec::new();
+    for _ in 0..pairs {
+        for codec in BIG_FILE_CODECS.into_iter().filter(|codec| codecs.contains(codec)) {
+            for (side, restores) in
+                [(Side::Vitess, &[Side::Vitess][..]), (Side::Ours, &[Side::OursOnOneCore, Side::Ours])]
+            {
+                if takes_part(side) {
+                    big.extend(backup_and_restores(&stage, side, codec, restores).await);
+                }
+            }
+        }
+    }
+    let header = Header::of_this_machine(&binary, &version().to_string(), data, pairs, begun.elapsed());
+    let report = Report { header, codecs, samples, big }.to_string();
+    println!("{report}");
+    let page = setting("BENCH_REPORT", "");
+    if !page.is_empty() {
+        let text = std::fs::read_to_string(&page).expect("the page can be read");
+        let text = tables::into_page(&text, &report).expect("the page says where its figures are");
+        std::fs::write(&page, text).expect("the page can be written");
+        say(&format!("the figures are in {page}"));
+    }
+}
+
+/// A backup by `side`, and then restores of it; what was stored goes.
+async fn backup_and_restores(stage: &Stage, side: Side, codec: Codec, restores: &[Side]) -> Vec<Sample> {
+    let mut samples = vec![measure(stage, Operation::Backup, side, codec).await];
+    for &side in restores {
+        samples.push(measure(stage, Operation::Restore, side, codec).await);
+    }
+    stage.clear();
+    samples
+}
+
+async fn measure(stage: &Stage, operation: Operation, side: Side, codec: Codec) -> Sample {
+    let sample = stage.measure(operation, side, codec).await;
+    let Sample { copy, durable, cpu, down, whole, stored, peak, .. } = sample;
+    say(&format!(
+        "{operation:?} {codec} {side:?}: copy {copy:.2} s (on disk after {durable:.2} s), CPU {cpu:.2} s, down {down:.2} s, \
+         in all {whole:.2} s, stored {} MB, peak {} MiB",
+        stored / 1_000_000,
+        peak >> 20
+    ));
+    sample
+}
+
+/// Leaves the large table and one row to look at.
+async fn drop_small_tables(tablet: &Tablet) {
+    let mysql = tablet.mysql();
+    tablet.make_writable().await;
+    let names = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'vt_bench'";
+    let names = mysql.query(names).await.expect("the tables can be listed");
+    for table in names.iter().filter_map(|row| row.at(0)) {
+        if table != data::ORDERS && table != "small_00" {
+            mysql.execute(&format!("DROP TABLE vt_bench.{table}")).await.expect("a table can be dropped");
+        }
+    }
+}
+
+fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+}
+
+pub fn say(what: &str) {
+    let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
+    eprintln!("{now} {what}");
+}
+
+/// What a program says with these arguments, on one line.
+///
+/// # Panics
+/// When it does not run.
+pub fn answer(program: &Path, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    String::from_utf8_lossy(&output.stdout).trim().replace('\n', " ")
+}

@@ -1,0 +1,84 @@
+//! Two columns of measured values, what one is of the other, and where the table goes in a page.
+
+use std::fmt::Write as _;
+
+/// One thing measured on two sides.
+#[derive(Debug)]
+pub struct Row {
+    subject: String,
+    what: &'static str,
+    first: Vec<f64>,
+    second: Vec<f64>,
+    /// How many times less the second shall be.
+    aim: Option<f64>,
+}
+
+impl Row {
+    pub fn new(subject: String, what: &'static str, first: Vec<f64>, second: Vec<f64>, aim: Option<f64>) -> Self {
+        Self { subject, what, first, second, aim }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty() || self.second.is_empty()
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        Some(median(&self.first)? / median(&self.second)?).filter(|ratio| ratio.is_finite())
+    }
+
+    fn aim(&self) -> String {
+        match (self.aim, self.ratio()) {
+            (Some(aim), Some(ratio)) if ratio >= aim => format!("≥ {aim}×: met"),
+            (Some(aim), _) => format!("≥ {aim}×: **short**"),
+            (None, _) => String::new(),
+        }
+    }
+}
+
+/// A table in Markdown.
+pub fn table(heads: [&str; 2], rows: &[Row]) -> String {
+    let mut text = format!("| Codec | What | {} | {} | Ratio | Aim |\n|---|---|---|---|---|---|\n", heads[0], heads[1]);
+    for row in rows {
+        let ratio = row.ratio().map_or("–".to_owned(), |ratio| format!("{ratio:.2}×"));
+        let (first, second) = (spread(&row.first), spread(&row.second));
+        let _ = writeln!(text, "| {} | {} | {first} | {second} | {ratio} | {} |", row.subject, row.what, row.aim());
+    }
+    text
+}
+
+/// The median, and what lies around it.
+fn spread(values: &[f64]) -> String {
+    let Some(middle) = median(values) else { return "–".to_owned() };
+    if values.len() == 1 {
+        return number(middle);
+    }
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{} ({}–{})", number(middle), number(least), number(most))
+}
+
+fn number(value: f64) -> String {
+    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        length if length % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}
+
+/// Between these two lines a page has its figures.
+pub const BEGIN: &str = "<!-- what follows is written by `make bench` -->\n";
+pub const END: &str = "<!-- what precedes is written by `make bench` -->\n";
+
+/// The page with these figures in place of those that it had; none when it has no place for them.
+pub fn into_page(page: &str, figures: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", figures.trim_end()))
+}
