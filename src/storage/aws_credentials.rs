@@ -4,7 +4,7 @@
 //! All but the file is `object_store`'s.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path as FsPath;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
@@ -38,29 +38,31 @@ pub(super) fn from_environment(builder: AmazonS3Builder) -> Result<AmazonS3Build
     if given.contains_key("AWS_ACCESS_KEY_ID") {
         return Ok(builder);
     }
-    let named = variable(FILE).map(PathBuf::from);
-    let Some(path) = named.clone().or_else(|| Some(PathBuf::from(variable("HOME")?).join(".aws/credentials"))) else {
-        return Ok(builder);
-    };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(_) if named.is_none() => return Ok(builder),
-        Err(error) => {
-            return Err(format!(
-                "there is neither AWS_ACCESS_KEY_ID in the environment nor a readable file {} ({FILE}): {error}",
-                path.display()
-            ));
+    match (variable(FILE), variable("HOME")) {
+        (Some(path), _) => from_file(builder, FsPath::new(&path)).map_err(|problem| {
+            format!("there are no keys: AWS_ACCESS_KEY_ID is not set, and by {FILE} {problem}")
+        }),
+        // The file of the home folder is one place of several.
+        (None, Some(home)) => {
+            let path = FsPath::new(&home).join(".aws/credentials");
+            Ok(from_file(builder.clone(), &path).unwrap_or(builder))
         }
-    };
-    let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
-    match Keys::of(&text, &profile) {
-        Some(Keys { id, secret, token }) => {
-            let builder = builder.with_access_key_id(id).with_secret_access_key(secret);
-            Ok(token.into_iter().fold(builder, AmazonS3Builder::with_token))
-        }
-        None if named.is_none() => Ok(builder),
-        None => Err(format!("{} has no keys under [{profile}]", path.display())),
+        (None, None) => Ok(builder),
     }
+}
+
+/// With the keys of a shared credentials file, of the profile that AWS_PROFILE names.
+///
+/// # Errors
+/// When the file is not there, or has no such profile.
+pub(super) fn from_file(builder: AmazonS3Builder, path: &FsPath) -> Result<AmazonS3Builder, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("the credentials file {} cannot be read: {error}", path.display()))?;
+    let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
+    let Keys { id, secret, token } = Keys::of(&text, &profile)
+        .ok_or_else(|| format!("the credentials file {} has no keys under [{profile}]", path.display()))?;
+    let builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+    Ok(token.into_iter().fold(builder, AmazonS3Builder::with_token))
 }
 
 fn variable(name: &str) -> Option<String> {

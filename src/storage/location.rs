@@ -20,7 +20,7 @@ pub enum Location {
     Ceph(CephLocation),
 }
 
-/// `--s3-backup-…`. Credentials come from the environment, see `docs/storage.md`.
+/// `--s3-backup-…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Location {
     pub bucket: String,
@@ -33,6 +33,8 @@ pub struct S3Location {
     pub server_side_encryption: Option<ServerSideEncryption>,
     /// Bytes; 5 MiB to 5 GiB.
     pub min_part_size: u64,
+    /// A file as AWS's programs have it in `~/.aws/credentials`; `None`: what the environment has, see `docs/storage.md`.
+    pub credentials_file: Option<PathBuf>,
     pub network: Network,
 }
 

@@ -221,7 +221,10 @@ impl BackupStorage {
         match source {
             object_store::Error::NotFound { path, .. } => StorageError::Misconfigured {
                 what: self.inner.described.clone(),
-                problem: format!("neither it nor {path} exists"),
+                problem: match self.inner.directories {
+                    Some(_) => format!("neither it nor {path} exists"),
+                    None => "its bucket or container does not exist".to_owned(),
+                },
             },
             source => StorageError::of("list", what, source),
         }

@@ -15,8 +15,17 @@ const LARGEST_MIN_PART: u64 = 5 << 30;
 
 /// A store of the bucket, and what it is called in messages.
 pub(super) fn open(location: &S3Location) -> Result<(object_store::aws::AmazonS3, String), StorageError> {
-    let S3Location { bucket, region, endpoint, root, force_path_style, server_side_encryption, min_part_size, network } =
-        location;
+    let S3Location {
+        bucket,
+        region,
+        endpoint,
+        root,
+        force_path_style,
+        server_side_encryption,
+        min_part_size,
+        credentials_file,
+        network,
+    } = location;
     let described = match endpoint {
         Some(endpoint) => format!("S3 bucket {bucket} at {endpoint}{}", super::below(root)),
         None => format!("S3 bucket {bucket} in {region}{}", super::below(root)),
@@ -38,7 +47,11 @@ pub(super) fn open(location: &S3Location) -> Result<(object_store::aws::AmazonS3
         .with_retry(network.retry())
         .with_client_options(network.options(&described, address.plain_http)?)
         .with_http_connector(network.connector());
-    let builder = aws_credentials::from_environment(builder).map_err(&misconfigured)?;
+    let builder = match credentials_file {
+        Some(path) => aws_credentials::from_file(builder, path),
+        None => aws_credentials::from_environment(builder),
+    };
+    let builder = builder.map_err(&misconfigured)?;
     let builder = encrypted(builder, server_side_encryption.as_ref()).map_err(&misconfigured)?;
     let store = builder.build().map_err(|error| misconfigured(error.to_string()))?;
     Ok((store, described))
