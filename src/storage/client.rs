@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use http_body::{Body, Frame};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
@@ -126,27 +127,27 @@ struct TooSlow(String);
 impl HttpService for PatientClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let length = request.body().content_length() as u64;
+        let is_object = request.method() == http::Method::GET && request.headers().contains_key(http::header::RANGE);
         let limit = self.stall + Duration::from_secs(length / SLOWEST_UPLOAD);
         let response = timeout(limit, self.client.execute(request)).await;
         let response = response.map_err(|_| HttpError::new(HttpErrorKind::Timeout, Stalled(limit)))??;
         let (parts, body) = response.into_parts();
         let body = HttpResponseBody::new(PatientBody { body, stall: self.stall, limit: None });
-        if parts.status != http::StatusCode::BAD_REQUEST {
+        if is_object && parts.status.is_success() {
             return Ok(HttpResponse::from_parts(parts, body));
         }
-        let answer = whole(body).await?;
-        let text = String::from_utf8_lossy(&answer);
-        if text.contains("<Code>RequestTimeout</Code>") {
-            return Err(HttpError::new(HttpErrorKind::Timeout, TooSlow(text.into_owned())));
+        // A listing or an answer in words, which is short. A break in the middle is to be one of the request, because those
+        // are tried again.
+        let chunks: Result<Vec<Bytes>, _> = body.bytes_stream().try_collect().await;
+        let answer: Bytes = chunks.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error))?.concat().into();
+        if parts.status == http::StatusCode::BAD_REQUEST {
+            let text = String::from_utf8_lossy(&answer);
+            if text.contains("<Code>RequestTimeout</Code>") {
+                return Err(HttpError::new(HttpErrorKind::Timeout, TooSlow(text.into_owned())));
+            }
         }
         Ok(HttpResponse::from_parts(parts, answer.into()))
     }
-}
-
-async fn whole(body: HttpResponseBody) -> Result<Bytes, HttpError> {
-    use futures::TryStreamExt;
-    let chunks: Vec<Bytes> = body.bytes_stream().try_collect().await?;
-    Ok(chunks.concat().into())
 }
 
 /// A body that fails when nothing comes while somebody waits for it.

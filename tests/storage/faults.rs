@@ -51,14 +51,14 @@ fn odd(number: usize, fault: Fault) -> Fault {
 }
 
 #[rstest]
-#[case::a_server_error(|number, _: &Method| odd(number, Fault::Status(500)), Ends::Closed)]
-#[case::unavailable(|number, _: &Method| odd(number, Fault::Status(503)), Ends::Closed)]
-#[case::throttled(|number, _: &Method| odd(number, Fault::Status(429)), Ends::Closed)]
-#[case::never_answered(|number, _: &Method| if number % 5 == 1 { Fault::Stall } else { Fault::None }, Ends::Closed)]
-#[case::a_body_that_stops(|number, method: &Method| on_get(number, method, Fault::StallAfter(1_000_000)), Ends::Closed)]
-#[case::a_body_cut_short(|number, method: &Method| on_get(number, method, Fault::BreakAfter(1_000_000)), Ends::Closed)]
-#[case::a_connection_reset(|number, method: &Method| on_get(number, method, Fault::BreakAfter(1_000_000)), Ends::Reset)]
-#[case::slow(|_, _: &Method| Fault::Slow, Ends::Closed)]
+#[case::a_server_error(|number: usize, _: &Method| odd(number, Fault::Status(500)), Ends::Closed)]
+#[case::unavailable(|number: usize, _: &Method| odd(number, Fault::Status(503)), Ends::Closed)]
+#[case::throttled(|number: usize, _: &Method| odd(number, Fault::Status(429)), Ends::Closed)]
+#[case::never_answered(|number: usize, _: &Method| if number % 5 == 1 { Fault::Stall } else { Fault::None }, Ends::Closed)]
+#[case::a_body_that_stops(|number: usize, method: &Method| on_get(number, method, Fault::StallAfter(1_000_000)), Ends::Closed)]
+#[case::a_body_cut_short(|number: usize, method: &Method| on_get(number, method, Fault::BreakAfter(1_000_000)), Ends::Closed)]
+#[case::a_connection_reset(|number: usize, method: &Method| on_get(number, method, Fault::BreakAfter(1_000_000)), Ends::Reset)]
+#[case::slow(|_: usize, _: &Method| Fault::Slow, Ends::Closed)]
 #[tokio::test]
 async fn what_can_be_survived_is(#[case] faults: Faults, #[case] ends: Ends) {
     let (proxy, storage) = proxied(faults, ends).await;
@@ -80,12 +80,13 @@ fn on_get(number: usize, method: &Method, fault: Fault) -> Fault {
 
 #[tokio::test]
 async fn what_cannot_be_survived_is_named() {
-    for (faults, reason) in [
-        ((|_, _: &Method| Fault::Status(503)) as Faults, Reason::StorageUnreachable),
-        (|_, _: &Method| Fault::Stall, Reason::StorageUnreachable),
-        (|_, _: &Method| Fault::Status(403), Reason::StorageDenied),
-        (|_, _: &Method| Fault::Status(401), Reason::StorageDenied),
-    ] {
+    let cases: [(Faults, Reason); 4] = [
+        (|_: usize, _: &Method| Fault::Status(503), Reason::StorageUnreachable),
+        (|_: usize, _: &Method| Fault::Stall, Reason::StorageUnreachable),
+        (|_: usize, _: &Method| Fault::Status(403), Reason::StorageDenied),
+        (|_: usize, _: &Method| Fault::Status(401), Reason::StorageDenied),
+    ];
+    for (faults, reason) in cases {
         let (_proxy, storage) = proxied(faults, Ends::Closed).await;
         let backup = storage.backup(&shard(), NAME).unwrap();
         let said = |error: StorageError| error.failure().reason;
@@ -196,10 +197,10 @@ fn vitess_backup(server: &Server, address: &str, arguments: &[&str]) -> Output {
 }
 
 #[rstest]
-#[case::nothing_wrong(|_, _: &Method| Fault::None, 0, "")]
-#[case::unavailable(|number, _: &Method| odd(number, Fault::Status(503)), 0, "")]
-#[case::bodies_cut_short(|number, method: &Method| on_get(number, method, Fault::BreakAfter(2_000)), 0, "")]
-#[case::denied_in_the_middle(|number, _: &Method| if number > 20 { Fault::Status(403) } else { Fault::None }, 4, "denies it")]
+#[case::nothing_wrong(|_: usize, _: &Method| Fault::None, 0, "")]
+#[case::unavailable(|number: usize, _: &Method| odd(number, Fault::Status(503)), 0, "")]
+#[case::bodies_cut_short(|number: usize, method: &Method| on_get(number, method, Fault::BreakAfter(2_000)), 0, "")]
+#[case::denied_in_the_middle(|number: usize, _: &Method| if number > 20 { Fault::Status(403) } else { Fault::None }, 4, "denies it")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_of_vitesss_own_backup_over_s3(#[case] faults: Faults, #[case] code: i32, #[case] says: &str) {
     let server = stored_by_vitess();

@@ -10,6 +10,9 @@ mod proxy;
 mod remote;
 mod servers;
 mod services;
+#[path = "../support/mod.rs"]
+mod support;
+mod vitess;
 
 use std::any::Any;
 use std::sync::Arc;
