@@ -99,7 +99,7 @@ impl Server {
         let mut request = request(Method::PUT, &url, HttpRequestBody::empty());
         request.headers_mut().insert(header::CONTENT_LENGTH, 0.into());
         let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(AZURE_KEY).unwrap());
-        AzureAuthorizer::new(&credential, AZURE_ACCOUNT).authorize(&mut request).unwrap();
+        AzureAuthorizer::new(&credential, AZURE_ACCOUNT).try_authorize(&mut request).unwrap();
         send(request);
     }
 

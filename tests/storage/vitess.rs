@@ -103,8 +103,9 @@ impl Vitess {
     }
 
     fn vtctldclient(&self, arguments: &[&str]) -> Output {
-        let arguments = ["--server", &self.vtctld].iter().chain(arguments).map(|word| (*word).to_owned());
-        self.run("vtctldclient", &arguments.collect::<Vec<_>>())
+        let words: Vec<String> =
+            ["--server", &self.vtctld].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+        self.run("vtctldclient", &words)
     }
 
     fn until_it_answers(&self, ask: impl Fn(&Self) -> Output) {
