@@ -22,6 +22,7 @@ use object_store::{
 
 use super::StorageError;
 use super::client::Network;
+use super::error::is_no_bucket;
 use super::location::CephLocation;
 use super::s3::Address;
 
@@ -214,7 +215,7 @@ impl ObjectStore for CephStore {
 
 fn or_nothing<T>(listed: Result<Option<T>>) -> Result<Option<T>> {
     match listed {
-        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) if is_no_bucket(&error) => Ok(None),
         other => other,
     }
 }

@@ -46,7 +46,7 @@ impl StorageError {
     pub(super) fn of(verb: &'static str, what: String, source: object_store::Error) -> Self {
         use object_store::Error as Store;
         match source {
-            Store::NotFound { ref source, .. } if verb == "store" || says(source.as_ref(), &NO_BUCKET) => {
+            source if is_no_bucket(&source) => {
                 let problem = "its bucket or container does not exist".to_owned();
                 Self::Misconfigured { what, problem }
             }
@@ -61,7 +61,7 @@ impl StorageError {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     Self::Full { verb, what, source: source.into() }
                 }
-                _ if says(&source, &NOT_KNOWN) => Self::Denied { verb, what, source: source.into() },
+                _ if says(&source, &DENIED) => Self::Denied { verb, what, source: source.into() },
                 _ => Self::Failed { verb, what, source: source.into() },
             },
         }
@@ -113,15 +113,23 @@ impl StorageError {
 
 /// What services say of a bucket or a container that is not there.
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
-/// What S3 says, not with a 403, of credentials that it does not take, and where the last of all credentials are looked
-/// for: in the metadata of a cloud's machine, which this one is not.
-const NOT_KNOWN: [&str; 5] = [
-    "ExpiredToken",
-    "InvalidToken",
-    "AuthorizationHeaderMalformed",
-    "169.254.169.254",
-    "metadata.google.internal",
+/// What `object_store` says of a listing that is refused, what S3 says of credentials without a 403, and where the last of
+/// all credentials are looked for: in the metadata of a cloud's machine, which this one is not.
+const DENIED: [&str; 7] = [
+    "status code: 401",
+    "status code: 403",
+    "<Code>ExpiredToken",
+    "<Code>InvalidToken",
+    "<Code>AuthorizationHeaderMalformed",
+    "http://169.254.169.254",
+    "http://metadata.google.internal",
 ];
+
+/// Whether it is the bucket that is missing and not the object. A listing's is no `NotFound` of `object_store`'s.
+pub(super) fn is_no_bucket(error: &object_store::Error) -> bool {
+    use object_store::Error as Store;
+    matches!(error, Store::NotFound { .. } | Store::Generic { .. }) && says(error, &NO_BUCKET)
+}
 
 fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
     let text = error.to_string();

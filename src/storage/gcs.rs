@@ -24,14 +24,19 @@ pub(super) fn open(location: &GcsLocation) -> Result<(GoogleCloudStorage, String
         return Err(misconfigured("--gcs-backup-storage-bucket is missing".to_owned()));
     }
     let plain_http = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let mut builder = GoogleCloudStorageBuilder::from_env()
+    let builder = match &endpoint {
+        // A token that is there is not asked for.
+        Some(endpoint) => GoogleCloudStorageBuilder::new()
+            .with_base_url(endpoint.trim_end_matches('/'))
+            .with_bearer_token("")
+            .with_skip_signature(true),
+        None => GoogleCloudStorageBuilder::from_env(),
+    };
+    let builder = builder
         .with_bucket_name(bucket)
         .with_retry(network.retry())
         .with_client_options(network.options(&described, plain_http)?)
         .with_http_connector(network.connector());
-    if let Some(endpoint) = &endpoint {
-        builder = builder.with_base_url(endpoint.trim_end_matches('/')).with_skip_signature(true);
-    }
     let store = builder.build().map_err(|error| misconfigured(error.to_string()))?;
     Ok((store, described))
 }

@@ -213,7 +213,7 @@ async fn a_restore_of_vitesss_own_backup_over_s3(#[case] faults: Faults, #[case]
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{told}");
     assert!(told.contains(says), "{told}");
-    assert_eq!(code == 0, tablet_dir.join("data/mysql.ibd").is_file());
+    assert!(code != 0 || tablet_dir.join("data/mysql.ibd").is_file());
 }
 
 #[test]

@@ -107,7 +107,7 @@ async fn encryption_is_asked_for_where_s3_wants_to_hear_of_it() {
     let key = directory.path().join("key");
     std::fs::write(&key, [b'k'; 32]).unwrap();
     let customer = "x-amz-server-side-encryption-customer-algorithm=AES256 \
-                    x-amz-server-side-encryption-customer-key-md5=DuAQrYx9R/3EijMN8eVdcg== \
+                    x-amz-server-side-encryption-customer-key-md5=mT2HRsMGJ5IX5C+0rreZ8Q== \
                     x-amz-server-side-encryption-customer-key=a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
     for (encryption, on_writes, on_parts_and_reads) in [
         (ServerSideEncryption::Aes256, "x-amz-server-side-encryption=AES256", ""),

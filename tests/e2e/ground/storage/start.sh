@@ -11,8 +11,9 @@ program=$("$GROUND/storage/build.sh" "$server")
 mkdir -p "$dir"
 case $server in
   versitygw)
-    mkdir -p "$dir".versions
-    exec "$program" --quiet --access test --secret testsecret --port "127.0.0.1:$port" posix --nometa "$dir" ;;
+    known=$(dirname "$dir")/known-of-${dir##*/}     # what it knows of objects beside their bytes
+    mkdir -p "$known"
+    exec "$program" --quiet --access test --secret testsecret --port "127.0.0.1:$port" posix --sidecar "$known" "$dir" ;;
   s3s-fs) exec "$program" --access-key test --secret-key testsecret --host 127.0.0.1 --port "$port" "$dir" ;;
   fake-gcs-server)
     exec "$program" -scheme http -host 127.0.0.1 -port "$port" -public-host "127.0.0.1:$port" \
