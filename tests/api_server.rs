@@ -111,7 +111,10 @@ async fn a_wrong_storage_is_refused_with_what_to_do() {
     let cases = vec![
         (json!({"file": null}), "name exactly one place to store backups"),
         (json!({"s3": {"bucket": "b"}}), "name exactly one place to store backups"),
-        (json!({"file": null, "s3": {"bucket": "b", "endpoint": "minio:9000"}}), "write https://host or http://host:port"),
+        (
+            json!({"file": null, "s3": {"bucket": "b", "endpoint": "minio:9000"}}),
+            "write https://host or http://host:port",
+        ),
         (json!({"file": null, "s3": {"bucket": "b", "serverSideEncryption": "sse_c"}}), "set both or neither"),
         (json!({"file": null, "s3": {"bucket": "b", "serverSideEncryption": "DES"}}), "Unsupported value"),
         (json!({"file": null, "s3": {"bucket": ""}}), "should be at least 1 chars long"),

@@ -299,7 +299,8 @@ mod tests {
             let error = location(&format!("--backup-storage-implementation {service}")).unwrap_err();
             assert!(error.contains(&format!("{flag} is missing")), "{service}: {error}");
         }
-        let wrong = "--backup-storage-implementation s3 --s3-backup-storage-bucket b --s3-backup-server-side-encryption x";
+        let wrong =
+            "--backup-storage-implementation s3 --s3-backup-storage-bucket b --s3-backup-server-side-encryption x";
         assert!(location(wrong).unwrap_err().contains("write AES256, aws:kms or sse_c:"));
     }
 }

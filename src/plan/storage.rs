@@ -49,8 +49,7 @@ pub fn problem(storage: &VitessBackupStorage, claims: &BTreeMap<String, Persiste
     let VitessBackupStorageSpec { file, s3, gcs, azblob, ceph, .. } = &storage.spec;
     let services = [file.is_some(), s3.is_some(), gcs.is_some(), azblob.is_some(), ceph.is_some()];
     if services.into_iter().filter(|set| *set).count() != 1 {
-        let text =
-            format!("VitessBackupStorage {name} must name exactly one service: file, s3, gcs, azblob or ceph");
+        let text = format!("VitessBackupStorage {name} must name exactly one service: file, s3, gcs, azblob or ceph");
         return Some(("StorageInvalid", text));
     }
     // Whether a service answers, engine pods find out: the operator has no credentials.

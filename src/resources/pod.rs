@@ -47,9 +47,7 @@ pub fn twin(
         args: Some(args),
         env: non_empty(twin_env(container, pod, storage)),
         env_from: container.env_from.clone(),
-        volume_mounts: Some(
-            mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).collect::<Vec<_>>(),
-        ),
+        volume_mounts: Some(mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).collect::<Vec<_>>()),
         resources: resources(template.resources.as_ref()),
         security_context: Some(security.clone()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),

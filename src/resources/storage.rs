@@ -33,13 +33,8 @@ const CEPH: Place =
 
 /// The keys of a Secret that are variables of the engine's container, under their own names.
 const S3_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-const AZBLOB_VARIABLES: [&str; 5] = [
-    "VT_AZBLOB_ACCOUNT_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-];
+const AZBLOB_VARIABLES: [&str; 5] =
+    ["VT_AZBLOB_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"];
 const AWS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 const GOOGLE_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
@@ -215,11 +210,7 @@ impl StorageInPod {
     /// Those that the Secret has; which ones is not known here.
     fn variables(&mut self, names: &[&str], secret: &SecretName) {
         self.env.extend(names.iter().map(|name| {
-            let key = SecretKeySelector {
-                name: secret.name.clone(),
-                key: (*name).to_owned(),
-                optional: Some(true),
-            };
+            let key = SecretKeySelector { name: secret.name.clone(), key: (*name).to_owned(), optional: Some(true) };
             let from = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
             EnvVar { name: (*name).to_owned(), value: None, value_from: Some(from) }
         }));

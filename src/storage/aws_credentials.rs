@@ -39,9 +39,8 @@ pub(super) fn from_environment(builder: AmazonS3Builder) -> Result<AmazonS3Build
         return Ok(builder);
     }
     match (variable(FILE), variable("HOME")) {
-        (Some(path), _) => from_file(builder, FsPath::new(&path)).map_err(|problem| {
-            format!("there are no keys: AWS_ACCESS_KEY_ID is not set, and by {FILE} {problem}")
-        }),
+        (Some(path), _) => from_file(builder, FsPath::new(&path))
+            .map_err(|problem| format!("there are no keys: AWS_ACCESS_KEY_ID is not set, and by {FILE} {problem}")),
         // The file of the home folder is one place of several.
         (None, Some(home)) => {
             let path = FsPath::new(&home).join(".aws/credentials");

@@ -11,8 +11,16 @@ const ACCOUNT_KEY: &str = "VT_AZBLOB_ACCOUNT_KEY";
 /// A store of the container, and what it is called in messages. Without a key, the credentials are what the environment
 /// has in Azure's own names: workload identity, a client's secret, a SAS token, managed identity.
 pub(super) fn open(location: &AzblobLocation) -> Result<(MicrosoftAzure, String), StorageError> {
-    let AzblobLocation { account, account_key_file, container, root, endpoint, buffer_size: _, parallelism: _, network } =
-        location;
+    let AzblobLocation {
+        account,
+        account_key_file,
+        container,
+        root,
+        endpoint,
+        buffer_size: _,
+        parallelism: _,
+        network,
+    } = location;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let account = account.clone().or_else(|| variable(ACCOUNT_NAME)).unwrap_or_default();
     let described = match endpoint {

@@ -69,7 +69,10 @@ pub(super) fn open(location: &CephLocation) -> std::result::Result<(CephStore, S
     let client = network.connector().connect(&options).map_err(|error| misconfigured(error.to_string()))?;
     let described = format!("Ceph storage at {}", config.endpoint);
     let network = network.clone();
-    Ok((CephStore { inner: Arc::new(Inner { config, network, options, client, buckets: Mutex::default() }) }, described))
+    Ok((
+        CephStore { inner: Arc::new(Inner { config, network, options, client, buckets: Mutex::default() }) },
+        described,
+    ))
 }
 
 fn read(path: &FsPath) -> std::result::Result<Config, String> {
@@ -107,7 +110,8 @@ impl fmt::Display for CephStore {
 impl CephStore {
     fn bucket(&self, path: Option<&Path>) -> Result<Arc<AmazonS3>> {
         let keyspace = path.and_then(|path| path.parts().next());
-        let keyspace = keyspace.ok_or_else(|| Error::Generic { store: STORE, source: "a path without keyspace".into() })?;
+        let keyspace =
+            keyspace.ok_or_else(|| Error::Generic { store: STORE, source: "a path without keyspace".into() })?;
         let name = bucket_of(keyspace.as_ref());
         let mut buckets = self.inner.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = buckets.get(&name) {
@@ -197,14 +201,20 @@ impl ObjectStore for CephStore {
     /// A bucket that is not there is empty: nobody has backed up that keyspace.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.bucket(prefix) {
-            Ok(bucket) => bucket.list(prefix).map_ok(Some).map(or_nothing).try_filter_map(|meta| std::future::ready(Ok(meta))).boxed(),
+            Ok(bucket) => bucket
+                .list(prefix)
+                .map_ok(Some)
+                .map(or_nothing)
+                .try_filter_map(|meta| std::future::ready(Ok(meta)))
+                .boxed(),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let listed = self.bucket(prefix)?.list_with_delimiter(prefix).await.map(Some);
-        let nothing = || ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
+        let nothing =
+            || ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
         Ok(or_nothing(listed)?.unwrap_or_else(nothing))
     }
 

@@ -12,9 +12,10 @@ const EMULATOR: &str = "STORAGE_EMULATOR_HOST";
 pub(super) fn open(location: &GcsLocation) -> Result<(GoogleCloudStorage, String), StorageError> {
     let GcsLocation { bucket, root, endpoint, network } = location;
     let emulator = || std::env::var(EMULATOR).ok().filter(|host| !host.is_empty());
-    let endpoint = endpoint.clone().or_else(emulator).map(|endpoint| {
-        if endpoint.contains("://") { endpoint } else { format!("http://{endpoint}") }
-    });
+    let endpoint = endpoint
+        .clone()
+        .or_else(emulator)
+        .map(|endpoint| if endpoint.contains("://") { endpoint } else { format!("http://{endpoint}") });
     let described = match &endpoint {
         Some(endpoint) => format!("GCS bucket {bucket} at {endpoint}{}", super::below(root)),
         None => format!("GCS bucket {bucket}{}", super::below(root)),

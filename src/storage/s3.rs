@@ -57,10 +57,7 @@ pub(super) fn open(location: &S3Location) -> Result<(object_store::aws::AmazonS3
     Ok((store, described))
 }
 
-fn encrypted(
-    builder: AmazonS3Builder,
-    encryption: Option<&ServerSideEncryption>,
-) -> Result<AmazonS3Builder, String> {
+fn encrypted(builder: AmazonS3Builder, encryption: Option<&ServerSideEncryption>) -> Result<AmazonS3Builder, String> {
     match encryption {
         None => Ok(builder),
         Some(encryption @ (ServerSideEncryption::Aes256 | ServerSideEncryption::AwsKms)) => {

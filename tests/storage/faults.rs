@@ -106,9 +106,11 @@ async fn what_cannot_be_survived_is_named() {
 #[tokio::test]
 async fn a_right_that_is_taken_away_in_the_middle_is_denied_and_not_unreachable() {
     // The second range of the object, and the tries after it.
-    let (_proxy, storage) =
-        proxied(|number, method| if *method == Method::GET && number > 8 { Fault::Status(403) } else { Fault::None }, Ends::Closed)
-            .await;
+    let (_proxy, storage) = proxied(
+        |number, method| if *method == Method::GET && number > 8 { Fault::Status(403) } else { Fault::None },
+        Ends::Closed,
+    )
+    .await;
     let backup = storage.backup(&shard(), NAME).unwrap();
     backup.put_stream("0", chunks(&body(40 << 20))).await.unwrap();
     let error = match backup.get_stream("0").await {

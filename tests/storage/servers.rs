@@ -164,9 +164,8 @@ impl Server {
     pub fn as_ceph(&self) -> BackupStorage {
         let config = self.directory.path().join("ceph_backup_config.json");
         let address = self.address();
-        let text = format!(
-            r#"{{"accessKey": "test", "secretKey": "testsecret", "endPoint": "{address}", "useSSL": false}}"#
-        );
+        let text =
+            format!(r#"{{"accessKey": "test", "secretKey": "testsecret", "endPoint": "{address}", "useSSL": false}}"#);
         std::fs::write(&config, text).unwrap();
         BackupStorage::open(&Location::Ceph(CephLocation { config, network: Network::default() })).unwrap()
     }

@@ -90,18 +90,23 @@ async fn encryption_is_asked_for_where_s3_wants_to_hear_of_it() {
     use std::sync::Mutex;
     static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let server = servers::shared(Program::Versitygw);
-    let watched = Proxy::watching(&server.address(), |_, _| Fault::None, Ends::Closed, |request| {
-        let mut names: Vec<String> = request
-            .headers
-            .iter()
-            .filter(|(name, _)| name.as_str().contains("server-side-encryption"))
-            .map(|(name, value)| format!("{}={}", name.as_str(), value.to_str().unwrap()))
-            .collect();
-        names.sort();
-        let query = request.uri.query().unwrap_or_default();
-        let kind = ["uploads", "partNumber", "uploadId", "list-type"].into_iter().find(|kind| query.contains(kind));
-        SEEN.lock().unwrap().push(format!("{} {} {}", request.method, kind.unwrap_or("object"), names.join(" ")));
-    })
+    let watched = Proxy::watching(
+        &server.address(),
+        |_, _| Fault::None,
+        Ends::Closed,
+        |request| {
+            let mut names: Vec<String> = request
+                .headers
+                .iter()
+                .filter(|(name, _)| name.as_str().contains("server-side-encryption"))
+                .map(|(name, value)| format!("{}={}", name.as_str(), value.to_str().unwrap()))
+                .collect();
+            names.sort();
+            let query = request.uri.query().unwrap_or_default();
+            let kind = ["uploads", "partNumber", "uploadId", "list-type"].into_iter().find(|kind| query.contains(kind));
+            SEEN.lock().unwrap().push(format!("{} {} {}", request.method, kind.unwrap_or("object"), names.join(" ")));
+        },
+    )
     .await;
     let directory = tempfile::TempDir::new().unwrap();
     let key = directory.path().join("key");

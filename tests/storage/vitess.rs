@@ -63,7 +63,9 @@ impl Vitess {
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
         let log = vitess.folder.path().join("vtctld.log");
         vitess._processes.push(Container::run(&line, &vitess.environment(), &log));
-        vitess.until_it_answers(|vitess| vitess.vtctldclient(&["CreateKeyspace", "--durability-policy=none", "commerce"]));
+        vitess.until_it_answers(|vitess| {
+            vitess.vtctldclient(&["CreateKeyspace", "--durability-policy=none", "commerce"])
+        });
         vitess
     }
 
