@@ -111,8 +111,18 @@ async fn a_wrong_storage_is_refused_with_what_to_do() {
     let cases = vec![
         (json!({"file": null}), "name exactly one place to store backups"),
         (json!({"s3": {"bucket": "b"}}), "name exactly one place to store backups"),
-        (json!({"file": null, "s3": {"bucket": "b"}}), "stores backups in files only: use file"),
-        (json!({"file": null, "ceph": {}}), "stores backups in files only: use file"),
+        (
+            json!({"file": null, "s3": {"bucket": "b", "endpoint": "minio:9000"}}),
+            "write https://host or http://host:port",
+        ),
+        (json!({"file": null, "s3": {"bucket": "b", "serverSideEncryption": "sse_c"}}), "set both or neither"),
+        (json!({"file": null, "s3": {"bucket": "b", "serverSideEncryption": "DES"}}), "Unsupported value"),
+        (json!({"file": null, "s3": {"bucket": ""}}), "should be at least 1 chars long"),
+        (json!({"file": null, "gcs": {}}), "bucket: Required value"),
+        (json!({"file": null, "azblob": {"account": "a"}}), "container: Required value"),
+        (json!({"file": null, "ceph": {"configSecret": {"name": "a", "key": "../x"}}}), "not a key of a Secret"),
+        (json!({"credentialsSecret": {"name": "keys"}}), "credentialsSecret is for s3, gcs and azblob"),
+        (json!({"file": null, "ceph": {}}), "configSecret: Required value"),
         (json!({"file": {}}), "name exactly one volume"),
         (
             json!({"file": {"hostPath": {"path": "/a"}, "nfs": {"server": "s", "path": "/a"}}}),

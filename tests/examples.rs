@@ -9,14 +9,19 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
 
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 12] = [
     "backup-shard.yaml",
     "backup-tablet.yaml",
     "restore-at-or-before.yaml",
     "restore-into-volume.yaml",
     "restore-latest.yaml",
     "restore-wait.yaml",
+    "storage-azblob.yaml",
+    "storage-ceph.yaml",
     "storage-file.yaml",
+    "storage-gcs.yaml",
+    "storage-s3-compatible.yaml",
+    "storage-s3.yaml",
 ];
 
 #[test]

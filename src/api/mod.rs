@@ -25,7 +25,8 @@ pub use restore::{
 };
 pub use run::{EngineJob, FailureStatus, Identity, JobPurpose, Phase, ProgressStatus, RunStatus};
 pub use storage::{
-    FileStorage, HostPathSource, NfsSource, PersistentVolumeClaimSource, VitessBackupStorage, VitessBackupStorageSpec,
+    AzblobStorage, CephStorage, FileStorage, GcsStorage, HostPathSource, NfsSource, PersistentVolumeClaimSource,
+    S3Storage, SecretKey, SecretName, ServerSideEncryption, VitessBackupStorage, VitessBackupStorageSpec,
     VitessBackupStorageStatus,
 };
 

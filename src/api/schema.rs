@@ -158,6 +158,31 @@ pub fn object_name(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A key of a Secret.
+pub fn secret_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [rule(
+            "self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",
+            "not a key of a Secret: letters, digits, '-', '_' and '.' only",
+        )],
+    })
+}
+
+/// The URL of a storage server.
+pub fn endpoint(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 300,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^https?://[^/?#@]+(/[^?#@]*)?$')",
+            "not an endpoint: write https://host or http://host:port, without user, query and fragment",
+        )],
+    })
+}
+
 /// An object whose fields a later version defines; this version refuses it by a rule of the enclosing object.
 pub fn later_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})

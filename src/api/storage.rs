@@ -40,30 +40,37 @@ use super::schema;
         "name exactly one place to store backups: one of file, s3, gcs, azblob and ceph",
     ),
     schema::rule(
-        "!has(self.s3) && !has(self.gcs) && !has(self.azblob) && !has(self.ceph)",
-        "this version of the operator stores backups in files only: use file (a persistentVolumeClaim, nfs or hostPath)",
+        "!has(self.credentialsSecret) || has(self.s3) || has(self.gcs) || has(self.azblob)",
+        "credentialsSecret is for s3, gcs and azblob: files need no credentials, and those of ceph are in its configSecret",
     ),
 ]))]
 pub struct VitessBackupStorageSpec {
     /// A directory of a volume, as Vitess's `--backup-storage-implementation=file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileStorage>,
-    /// Not in this version: refused.
+    /// A bucket of S3, or of a server that speaks like it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::later_object")]
-    pub s3: Option<serde_json::Value>,
-    /// Not in this version: refused.
+    pub s3: Option<S3Storage>,
+    /// A bucket of Google Cloud Storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::later_object")]
-    pub gcs: Option<serde_json::Value>,
-    /// Not in this version: refused.
+    pub gcs: Option<GcsStorage>,
+    /// A container of Azure Blob Storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::later_object")]
-    pub azblob: Option<serde_json::Value>,
-    /// Not in this version: refused.
+    pub azblob: Option<AzblobStorage>,
+    /// Ceph's object gateway as Vitess uses it: a bucket for each keyspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::later_object")]
-    pub ceph: Option<serde_json::Value>,
+    pub ceph: Option<CephStorage>,
+    /// A Secret of this namespace with the credentials, which only engine pods get. Its keys: for s3 `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`), or `credentials`, a file as in ~/.aws; for gcs
+    /// `credentials.json`, a service account's key; for azblob `VT_AZBLOB_ACCOUNT_KEY`. Absent: the identity of the pod
+    /// (see serviceAccountName), of its node, or what the tablet's own container has in its environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret: Option<SecretName>,
+    /// The service account that engine pods run as, for an identity without keys: IRSA or Pod Identity on EKS, Workload
+    /// Identity on GKE and AKS. It needs no rights in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object_name")]
+    pub service_account_name: Option<String>,
     /// For pods that need this storage and no tablet: those that remove a backup. The podTemplate of a VitessBackup
     /// comes before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +124,118 @@ pub struct HostPathSource {
     /// An absolute path on the node. The directory must exist.
     #[schemars(length(min = 1))]
     pub path: String,
+}
+
+/// As Vitess's `--s3-backup-…` flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [schema::rule(
+    "(has(self.serverSideEncryption) && self.serverSideEncryption == 'sse_c') == has(self.sseCustomerKeySecret)",
+    "serverSideEncryption sse_c and sseCustomerKeySecret belong together: set both or neither",
+)]))]
+pub struct S3Storage {
+    #[schemars(length(min = 1, max = 255))]
+    pub bucket: String,
+    /// Default: us-east-1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub region: Option<String>,
+    /// The server when it is not AWS: `https://host` or `http://host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::endpoint")]
+    pub endpoint: Option<String>,
+    /// What all keys begin with: `--s3-backup-storage-root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::directory")]
+    pub root: Option<String>,
+    /// Name the bucket in the path and not in the host's name: what most servers other than AWS need.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force_path_style: bool,
+    /// A Secret with the certificate of the server's authority; key `ca.crt` if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<SecretKey>,
+    /// Take any certificate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls_skip_verify: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+    /// The customer's key of sse_c, 32 bytes as they are or in base64; key `key` if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sse_customer_key_secret: Option<SecretKey>,
+}
+
+/// `--s3-backup-server-side-encryption`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServerSideEncryption {
+    #[serde(rename = "AES256")]
+    Aes256,
+    #[serde(rename = "aws:kms")]
+    AwsKms,
+    /// With a key of your own, in sseCustomerKeySecret.
+    #[serde(rename = "sse_c")]
+    SseC,
+}
+
+/// As Vitess's `--gcs-backup-…` flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GcsStorage {
+    #[schemars(length(min = 1, max = 255))]
+    pub bucket: String,
+    /// What all names begin with: `--gcs-backup-storage-root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::directory")]
+    pub root: Option<String>,
+}
+
+/// As Vitess's `--azblob-backup-…` flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AzblobStorage {
+    /// The storage account.
+    #[schemars(length(min = 1, max = 64))]
+    pub account: String,
+    #[schemars(length(min = 1, max = 255))]
+    pub container: String,
+    /// What all names begin with: `--azblob-backup-storage-root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::directory")]
+    pub root: Option<String>,
+    /// The account's URL, when it is not in Azure's public cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::endpoint")]
+    pub endpoint: Option<String>,
+}
+
+/// As Vitess's `--ceph-backup-storage-config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CephStorage {
+    /// A Secret with Vitess's file of accessKey, secretKey, endPoint and useSSL; key `ceph_backup_config.json` if none is
+    /// given.
+    pub config_secret: SecretKey,
+    /// A Secret with the certificate of the gateway's authority; key `ca.crt` if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<SecretKey>,
+}
+
+/// A Secret of this namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretName {
+    #[schemars(schema_with = "schema::object_name")]
+    pub name: String,
+}
+
+/// One key of a Secret of this namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    #[schemars(schema_with = "schema::object_name")]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::secret_key")]
+    pub key: Option<String>,
 }
 
 /// Whether this storage can be used.

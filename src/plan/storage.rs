@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{ACCEPTED, PATIENTLY, set_condition, whole_seconds};
 use super::{Event, Plan, Requeue};
-use crate::api::{VitessBackupStorage, VitessBackupStorageStatus};
+use crate::api::{VitessBackupStorage, VitessBackupStorageSpec, VitessBackupStorageStatus};
 use crate::resources::storage::claim;
 
 /// Why a storage cannot be used: a condition's reason, and what to do.
@@ -26,6 +26,7 @@ pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<
     status.observed_generation = storage.metadata.generation;
     let mut conditions = std::mem::take(&mut status.conditions);
     let (value, reason, message) = match problem(storage, &seen.claims) {
+        None if storage.spec.file.is_none() => ("True", "Configured", "runs can use this storage".to_owned()),
         None => ("True", "VolumeFound", "runs can use this storage".to_owned()),
         Some((reason, message)) => ("False", reason, message),
     };
@@ -45,13 +46,14 @@ pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<
 /// Why this storage cannot be used now.
 pub fn problem(storage: &VitessBackupStorage, claims: &BTreeMap<String, PersistentVolumeClaim>) -> Option<Problem> {
     let name = storage.metadata.name.as_deref().unwrap_or_default();
-    let Some(file) = &storage.spec.file else {
-        let text = format!(
-            "VitessBackupStorage {name} names a service that this version of the operator does not have: use file, or \
-             install a version of the operator that has it"
-        );
-        return Some(("StorageNotSupported", text));
-    };
+    let VitessBackupStorageSpec { file, s3, gcs, azblob, ceph, .. } = &storage.spec;
+    let services = [file.is_some(), s3.is_some(), gcs.is_some(), azblob.is_some(), ceph.is_some()];
+    if services.into_iter().filter(|set| *set).count() != 1 {
+        let text = format!("VitessBackupStorage {name} must name exactly one service: file, s3, gcs, azblob or ceph");
+        return Some(("StorageInvalid", text));
+    }
+    // Whether a service answers, engine pods find out: the operator has no credentials.
+    let file = file.as_ref()?;
     let volumes = [file.persistent_volume_claim.is_some(), file.nfs.is_some(), file.host_path.is_some()];
     if volumes.into_iter().filter(|set| *set).count() != 1 {
         let text =
@@ -122,11 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_without_its_volume_and_a_service_of_a_later_version_are_not_accepted() {
+    fn a_claim_without_its_volume_and_a_storage_without_a_service_are_not_accepted() {
         let reason =
             |object: &VitessBackupStorage, seen: &Seen| problem(object, &seen.claims).map(|(reason, _)| reason);
         assert_eq!(reason(&on_claim(), &with_claim("Lost")), Some("VolumeLost"));
-        assert_eq!(reason(&storage(&json!({"s3": {}})), &Seen::default()), Some("StorageNotSupported"));
+        assert_eq!(reason(&storage(&json!({})), &Seen::default()), Some("StorageInvalid"));
+        let s3 = storage(&json!({"s3": {"bucket": "backups"}}));
+        assert_eq!(reason(&s3, &Seen::default()), None);
+        let plan = next(&s3, &Seen::default(), NOW.parse().unwrap());
+        assert_eq!(plan.status.unwrap().conditions[0].reason, "Configured");
         assert_eq!(reason(&storage(&json!({"file": {"hostPath": {"path": "/a"}}})), &Seen::default()), None);
     }
 }

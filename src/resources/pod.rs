@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::attach::Attachment;
 use super::command::TERMINATION_LOG;
 use super::settings::Settings;
-use super::storage::StorageInPod;
+use super::storage::{StorageInPod, is_identity};
 use crate::api::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 
 /// The name of the container that runs the engine.
@@ -45,11 +45,9 @@ pub fn twin(
         image_pull_policy: container.image_pull_policy.clone(),
         command: Some(vec![format!("{BINARY_DIR}/vitess-backup")]),
         args: Some(args),
-        env: non_empty(twin_env(container, pod)),
+        env: non_empty(twin_env(container, pod, storage)),
         env_from: container.env_from.clone(),
-        volume_mounts: Some(
-            mounts.iter().cloned().chain(storage.mount.clone()).chain([binary_mount()]).collect::<Vec<_>>(),
-        ),
+        volume_mounts: Some(mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).collect::<Vec<_>>()),
         resources: resources(template.resources.as_ref()),
         security_context: Some(security.clone()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
@@ -73,14 +71,14 @@ pub fn twin(
     PodSpec {
         init_containers: Some(vec![install]),
         containers: vec![engine],
-        volumes: Some(volumes.iter().cloned().chain(storage.volume.clone()).chain([binary]).collect()),
+        volumes: Some(volumes.iter().chain(&storage.volumes).cloned().chain([binary]).collect()),
         security_context: Some(pod_security(spec.security_context.unwrap_or_default())),
         image_pull_secrets: pull_secrets(spec.image_pull_secrets, settings),
         tolerations: non_empty(tolerations(spec.tolerations, template)),
         node_selector: selector(template),
         affinity: Some(on_node(node, template.affinity.clone())),
         runtime_class_name: spec.runtime_class_name,
-        ..common(template)
+        ..common(template, storage)
     }
 }
 
@@ -111,7 +109,8 @@ pub fn plain(
         image: Some(settings.operator_image.clone()),
         image_pull_policy: Some(settings.image_pull_policy.clone()),
         args: Some(args),
-        volume_mounts: non_empty(storage.mount.clone().into_iter().chain(target_mount).collect()),
+        env: non_empty(storage.env.clone()),
+        volume_mounts: non_empty(storage.mounts.iter().cloned().chain(target_mount).collect()),
         resources: resources(template.resources.as_ref()),
         security_context: Some(SecurityContext { read_only_root_filesystem: Some(true), ..security }),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
@@ -120,7 +119,7 @@ pub fn plain(
     let EngineSecurityContext { run_as_user, run_as_group, fs_group, supplemental_groups } = identity(template);
     PodSpec {
         containers: vec![engine],
-        volumes: non_empty(storage.volume.clone().into_iter().chain(target).collect()),
+        volumes: non_empty(storage.volumes.iter().cloned().chain(target).collect()),
         security_context: Some(pod_security(PodSecurityContext {
             run_as_user,
             run_as_group,
@@ -132,7 +131,7 @@ pub fn plain(
         tolerations: non_empty(template.tolerations.clone()),
         node_selector: selector(template),
         affinity: template.affinity.clone(),
-        ..common(template)
+        ..common(template, storage)
     }
 }
 
@@ -158,9 +157,11 @@ pub fn twin_identity(pod: &Pod, attachment: &Attachment) -> EngineSecurityContex
     }
 }
 
-/// What every engine pod has: no way to the API server, no restarts, time to tidy up.
-fn common(template: &PodTemplate) -> PodSpec {
+/// What every engine pod has: no way to the API server, no restarts, time to tidy up. A service account is only for who it
+/// is to a cloud; its token for the API server stays away.
+fn common(template: &PodTemplate, storage: &StorageInPod) -> PodSpec {
     PodSpec {
+        service_account_name: storage.service_account_name.clone(),
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -207,7 +208,7 @@ fn confined(profile: Option<SeccompProfile>) -> SeccompProfile {
 
 /// The container's variables. Those taken from the pod's own fields keep the tablet's values: a path made of them (a
 /// subPathExpr, say) must come out the same here.
-fn twin_env(container: &Container, pod: &Pod) -> Vec<EnvVar> {
+fn twin_env(container: &Container, pod: &Pod, storage: &StorageInPod) -> Vec<EnvVar> {
     let resolved = |env: &EnvVar| {
         let Some(source) = &env.value_from else { return Some(env.clone()) };
         if source.resource_field_ref.is_some() {
@@ -220,7 +221,8 @@ fn twin_env(container: &Container, pod: &Pod) -> Vec<EnvVar> {
             |value| EnvVar { name: env.name.clone(), value: Some(value), value_from: None },
         ))
     };
-    container.env.iter().flatten().filter_map(resolved).collect()
+    let own = container.env.iter().flatten().filter(|env| !is_identity(&env.name, storage)).filter_map(resolved);
+    own.chain(storage.env.iter().cloned()).collect()
 }
 
 /// What the downward API would give the tablet's own containers.

@@ -46,6 +46,10 @@ impl StorageError {
     pub(super) fn of(verb: &'static str, what: String, source: object_store::Error) -> Self {
         use object_store::Error as Store;
         match source {
+            source if is_no_bucket(&source) => {
+                let problem = "its bucket or container does not exist".to_owned();
+                Self::Misconfigured { what, problem }
+            }
             Store::NotFound { .. } => Self::NotFound { verb, what },
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
                 Self::Denied { verb, what, source: source.into() }
@@ -57,6 +61,7 @@ impl StorageError {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     Self::Full { verb, what, source: source.into() }
                 }
+                _ if says(&source, &DENIED) => Self::Denied { verb, what, source: source.into() },
                 _ => Self::Failed { verb, what, source: source.into() },
             },
         }
@@ -84,11 +89,13 @@ impl StorageError {
             Self::Name { .. } => (Reason::InvalidArguments, "Use a name as `vitess-backup list` shows it."),
             Self::Misconfigured { .. } => (
                 Reason::StorageMisconfigured,
-                "Check that the volume is mounted and that --file-backup-storage-root names the directory meant.",
+                "Check what names the storage: for files that the volume is mounted and --file-backup-storage-root is the \
+                 directory meant; else bucket or container, endpoint, root and the files of credentials.",
             ),
             Self::Denied { .. } => (
                 Reason::StorageDenied,
-                "Give the user that the engine runs as (for file storage: the tablet's user and fsGroup) access to it.",
+                "Give the engine access to it: for files the user it runs as (the tablet's user and fsGroup), else the \
+                 credentials or the service account it has; docs/storage.md says which rights a service asks for.",
             ),
             Self::Full { .. } => (
                 Reason::NoSpace,
@@ -96,11 +103,37 @@ impl StorageError {
             ),
             Self::Failed { .. } => (
                 Reason::StorageUnreachable,
-                "Check that the storage answers (volume mounted, server running), then run it again.",
+                "Check that the storage answers (volume mounted, server running, endpoint and certificate right), then run \
+                 it again.",
             ),
         };
         Failure { reason, message: self.to_string(), remedy: remedy.to_owned() }
     }
+}
+
+/// What services say of a bucket or a container that is not there.
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
+/// What `object_store` says of a listing that is refused, what S3 says of credentials without a 403, and where the last of
+/// all credentials are looked for: in the metadata of a cloud's machine, which this one is not.
+const DENIED: [&str; 7] = [
+    "status code: 401",
+    "status code: 403",
+    "<Code>ExpiredToken",
+    "<Code>InvalidToken",
+    "<Code>AuthorizationHeaderMalformed",
+    "http://169.254.169.254",
+    "http://metadata.google.internal",
+];
+
+/// Whether it is the bucket that is missing and not the object. A listing's is no `NotFound` of `object_store`'s.
+pub(super) fn is_no_bucket(error: &object_store::Error) -> bool {
+    use object_store::Error as Store;
+    matches!(error, Store::NotFound { .. } | Store::Generic { .. }) && says(error, &NO_BUCKET)
+}
+
+fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
+    let text = error.to_string();
+    words.iter().any(|word| text.contains(word))
 }
 
 /// The kind of the first `io::Error` among the causes.

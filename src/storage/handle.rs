@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
 
 use super::upload::{self, UploadError};
-use super::{BackupStorage, PutError, StorageError, is_plain};
+use super::{BackupStorage, PutError, StorageError, download, is_plain};
 use crate::backup::manifest;
 use crate::topo::KeyspaceShard;
 
@@ -91,9 +91,19 @@ impl BackupHandle {
     where
         S: Stream<Item = Result<Bytes, E>>,
     {
+        self.put_stream_expecting(object, 0, body).await
+    }
+
+    /// [`Self::put_stream`] of a body of about `expected` bytes, the size before compression, say. It may turn out to be
+    /// of any other length; what is announced keeps the memory for a very long one small.
+    pub async fn put_stream_expecting<S, E>(&self, object: &str, expected: u64, body: S) -> Result<u64, PutError<E>>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+    {
         let path = self.object("store", object).map_err(PutError::Storage)?;
         let inner = &self.storage.inner;
-        upload::store(inner.store.as_ref(), &path, body, inner.upload).await.map_err(|error| match error {
+        let plan = inner.upload.plan(expected);
+        upload::store(inner.store.as_ref(), &path, body, plan).await.map_err(|error| match error {
             UploadError::Body(error) => PutError::Body(error),
             UploadError::Store(source) => PutError::Storage(StorageError::of("store", self.what(object), source)),
         })
@@ -132,10 +142,13 @@ impl BackupHandle {
     ) -> Result<(u64, BoxStream<'static, Result<Bytes, StorageError>>), StorageError> {
         let path = self.object("read", object)?;
         let what = self.what(object);
-        let got = self.storage.inner.store.get(&path).await;
-        let got = got.map_err(|source| StorageError::of("read", what.clone(), source))?;
-        let size = got.meta.size;
-        let body = got.into_stream().map_err({
+        let inner = &self.storage.inner;
+        let opened = match inner.download {
+            Some(limits) => download::open(&inner.store, &path, limits).await,
+            None => inner.store.get(&path).await.map(|got| (got.meta.size, got.into_stream())),
+        };
+        let (size, body) = opened.map_err(|source| StorageError::of("read", what.clone(), source))?;
+        let body = body.map_err({
             let what = what.clone();
             move |source| StorageError::of("read", what.clone(), source)
         });
@@ -184,6 +197,9 @@ impl BackupHandle {
         }
         if let Some(directories) = &inner.directories {
             directories.remove_directory(&self.path).await.map_err(failed)?;
+        }
+        if inner.directory_markers {
+            inner.store.delete(&self.path).await.or_else(gone).map_err(failed)?;
         }
         Ok(removed)
     }

@@ -1,4 +1,4 @@
-//! Where backups live: one interface over file storage now, and S3, GCS, Azure and Ceph later.
+//! Where backups live: one interface over files, S3, Google Cloud Storage, Azure Blob Storage and Ceph.
 //!
 //! The layout is Vitess's, `[root/]<keyspace>/<shard>/<backup name>/<object>` (source: Vitess `mysqlctl/backupstorage` and
 //! its plugins). The contract of [`BackupStorage`] and [`BackupHandle`] is the same for every service, and
@@ -9,33 +9,39 @@
 //! * a body that is shorter or longer than the stored size is an error, not an end;
 //! * a removal takes the MANIFEST first, so that a half-removed backup never looks complete, and only that backup.
 
+mod aws_credentials;
+mod azblob;
+mod ceph;
+mod client;
+mod download;
 mod error;
 mod file;
+mod gcs;
 mod handle;
 mod local;
+mod location;
+pub mod parts;
+mod s3;
 mod upload;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path as FsPath;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
 
+pub use client::Network;
 pub use error::{PutError, StorageError};
 pub use handle::{BackupHandle, Removed, StoredObject};
 pub use local::{ToDisk, read_block, read_from_begin_to_end};
+pub use location::{
+    AzblobLocation, CephLocation, GcsLocation, Location, ParseEncryptionError, S3Location, ServerSideEncryption,
+};
 
 use crate::topo::KeyspaceShard;
 use file::FileStore;
-
-/// Which storage, and where in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Location {
-    /// `--file-backup-storage-root`.
-    File { root: PathBuf },
-}
+use parts::{DownloadLimits, UploadLimits};
 
 /// A storage of backups. Cheap to clone. Its `Debug` and `Display` say where it is and show no secrets.
 #[derive(Clone)]
@@ -50,17 +56,12 @@ struct Inner {
     /// What all objects' paths begin with; empty for file storage, whose root is the store's own.
     prefix: Path,
     upload: UploadLimits,
+    /// `None`: one request for a whole object is best.
+    download: Option<DownloadLimits>,
+    /// Set for a service that may have real directories which a listing shows even when they are empty.
+    directory_markers: bool,
     /// For messages: `file storage /backups`.
     described: String,
-}
-
-/// How a stream is cut when it is stored; memory per stream is at most `part * (in_flight + 1)` and one chunk.
-#[derive(Clone, Copy, Debug)]
-struct UploadLimits {
-    /// Bytes of a part; the last one may be smaller, and a chunk is never cut.
-    part: usize,
-    /// Parts that are being stored at the same time.
-    in_flight: usize,
 }
 
 impl fmt::Display for BackupStorage {
@@ -82,29 +83,81 @@ impl BackupStorage {
     /// [`StorageError::Misconfigured`] when the location cannot be one.
     pub fn open(location: &Location) -> Result<Self, StorageError> {
         match location {
-            Location::File { root } => {
-                let root = std::path::absolute(root).map_err(|source| StorageError::Misconfigured {
-                    what: format!("file storage {:?}", root.display().to_string()),
-                    problem: format!("the root is no path of a directory: {source}"),
-                })?;
-                let store = FileStore::new(root);
-                let inner = Inner {
-                    described: store.to_string(),
-                    directories: Some(store.clone()),
-                    store: Arc::new(store),
-                    prefix: Path::default(),
-                    upload: UploadLimits { part: 1 << 20, in_flight: 2 },
-                };
-                Ok(Self { inner: Arc::new(inner) })
+            Location::File { root } => Self::files(root),
+            Location::S3(s3) => {
+                let (store, described) = s3::open(s3)?;
+                let upload = UploadLimits { part: parts::PART.max(s3.min_part_size), ..UploadLimits::REMOTE };
+                Self::remote(Arc::new(store), &s3.root, upload, described)
+            }
+            Location::Gcs(gcs) => {
+                let (store, described) = gcs::open(gcs)?;
+                Self::remote(Arc::new(store), &gcs.root, UploadLimits::REMOTE, described)
+            }
+            Location::Azblob(azblob) => {
+                let (store, described) = azblob::open(azblob)?;
+                let part = azblob.buffer_size.unwrap_or(parts::PART).max(1 << 20);
+                let in_flight = azblob.parallelism.unwrap_or(UploadLimits::REMOTE.in_flight).max(1);
+                let upload = UploadLimits { part, in_flight };
+                let mut inner = Self::remote(Arc::new(store), &azblob.root, upload, described)?;
+                if let Some(inner) = Arc::get_mut(&mut inner.inner) {
+                    inner.directory_markers = true;
+                }
+                Ok(inner)
+            }
+            Location::Ceph(ceph) => {
+                let (store, described) = ceph::open(ceph)?;
+                Self::remote(Arc::new(store), "", UploadLimits::REMOTE, described)
             }
         }
     }
 
-    /// Over an object store that knows no directories: the seam for the other services. `prefix` is what all paths begin
+    fn files(root: &FsPath) -> Result<Self, StorageError> {
+        let root = std::path::absolute(root).map_err(|source| StorageError::Misconfigured {
+            what: format!("file storage {:?}", root.display().to_string()),
+            problem: format!("the root is no path of a directory: {source}"),
+        })?;
+        let store = FileStore::new(root);
+        let inner = Inner {
+            described: store.to_string(),
+            directories: Some(store.clone()),
+            store: Arc::new(store),
+            prefix: Path::default(),
+            upload: UploadLimits { part: 1 << 20, in_flight: 2 },
+            download: None,
+            directory_markers: false,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn remote(
+        store: Arc<dyn ObjectStore>,
+        root: &str,
+        upload: UploadLimits,
+        described: String,
+    ) -> Result<Self, StorageError> {
+        let prefix = Path::parse(root.trim_matches('/')).map_err(|source| StorageError::Misconfigured {
+            what: described.clone(),
+            problem: format!("the root is no prefix of keys: {source}"),
+        })?;
+        let download = Some(DownloadLimits::REMOTE);
+        let inner = Inner { store, directories: None, prefix, upload, download, directory_markers: false, described };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Over an object store that knows no directories: the seam for other services. `prefix` is what all paths begin
     /// with (Vitess's `--s3-backup-storage-root` and the like), `described` names the storage in messages.
     pub fn over(store: Arc<dyn ObjectStore>, prefix: Path, described: String) -> Self {
-        let upload = UploadLimits { part: 8 << 20, in_flight: 2 };
-        Self { inner: Arc::new(Inner { store, directories: None, prefix, upload, described }) }
+        let (upload, download) = (UploadLimits::REMOTE, Some(DownloadLimits::REMOTE));
+        let inner = Inner { store, directories: None, prefix, upload, download, directory_markers: false, described };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Bytes that one stream of an object, up or down, may hold in memory, beside a chunk of its source. Only an upload
+    /// beyond 8 GiB whose length nobody announced ([`BackupHandle::put_stream_expecting`]), or one beyond 70 GiB, holds
+    /// more: two of its parts, see [`parts`].
+    pub fn stream_memory(&self) -> u64 {
+        const READ_CHUNK: u64 = 1 << 20;
+        self.inner.upload.memory().max(self.inner.download.map_or(READ_CHUNK, DownloadLimits::memory))
     }
 
     /// The names under the shard's directory, complete backups or not, as they are, in ascending byte order (for names
@@ -170,10 +223,21 @@ impl BackupStorage {
         match source {
             object_store::Error::NotFound { path, .. } => StorageError::Misconfigured {
                 what: self.inner.described.clone(),
-                problem: format!("neither it nor {path} exists"),
+                problem: match self.inner.directories {
+                    Some(_) => format!("neither it nor {path} exists"),
+                    None => "its bucket or container does not exist".to_owned(),
+                },
             },
             source => StorageError::of("list", what, source),
         }
+    }
+}
+
+/// How a root is told in messages.
+fn below(root: &str) -> String {
+    match root.trim_matches('/') {
+        "" => String::new(),
+        root => format!(" below {root}"),
     }
 }
 

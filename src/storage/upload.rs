@@ -6,7 +6,7 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, Result};
 use tokio::task::JoinSet;
 
-use super::UploadLimits;
+use super::parts::Plan;
 
 /// Which of the two sides failed.
 pub(super) enum UploadError<E> {
@@ -19,7 +19,7 @@ pub(super) async fn store<S, E>(
     store: &dyn ObjectStore,
     path: &Path,
     body: S,
-    limits: UploadLimits,
+    plan: Plan,
 ) -> Result<u64, UploadError<E>>
 where
     S: Stream<Item = Result<Bytes, E>>,
@@ -27,26 +27,27 @@ where
     let mut body = std::pin::pin!(body);
     let mut part = Part::default();
     let mut upload: Option<Running> = None;
-    let mut stored = 0;
+    let (mut stored, mut number) = (0, 0);
     while let Some(chunk) = body.next().await {
-        match chunk {
-            Ok(chunk) => {
-                stored += chunk.len() as u64;
-                part.push(chunk);
-            }
+        let mut chunk = match chunk {
+            Ok(chunk) => chunk,
             Err(error) => {
                 if let Some(running) = upload {
                     running.abort().await;
                 }
                 return Err(UploadError::Body(error));
             }
-        }
-        if part.length >= limits.part {
+        };
+        stored += chunk.len() as u64;
+        // Exactly as planned, because some services take only parts of one size.
+        while let Some(rest) = part.fill(&mut chunk, plan.size(number)) {
             let running = match &mut upload {
                 Some(running) => running,
                 None => upload.insert(Running::begin(store, path).await.map_err(UploadError::Store)?),
             };
-            running.put(part.take(), limits.in_flight).await.map_err(UploadError::Store)?;
+            running.put(part.take(), plan.in_flight(number)).await.map_err(UploadError::Store)?;
+            number += 1;
+            chunk = rest;
         }
     }
     match upload {
@@ -64,9 +65,13 @@ struct Part {
 }
 
 impl Part {
-    fn push(&mut self, chunk: Bytes) {
+    /// Takes of the chunk what is missing to `size` bytes. The rest comes back when the part is full, and may be empty.
+    fn fill(&mut self, chunk: &mut Bytes, size: u64) -> Option<Bytes> {
+        let missing = usize::try_from(size).unwrap_or(usize::MAX) - self.length;
+        let rest = (chunk.len() >= missing).then(|| chunk.split_off(missing));
         self.length += chunk.len();
-        self.chunks.push(chunk);
+        self.chunks.extend((!chunk.is_empty()).then(|| std::mem::take(chunk)));
+        rest
     }
 
     fn take(&mut self) -> PutPayload {

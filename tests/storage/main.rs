@@ -4,8 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
 
 mod conformance;
+mod faults;
 mod file;
+mod proxy;
 mod remote;
+mod servers;
+mod services;
+#[path = "../support/mod.rs"]
+mod support;
+mod vitess;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,6 +21,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use tempfile::TempDir;
 
+use servers::{Program, Server};
 use vitess_backup::storage::{BackupStorage, Location};
 use vitess_backup::topo::KeyspaceShard;
 
@@ -25,15 +33,27 @@ struct Service {
     _keeps_alive: Box<dyn Any>,
 }
 
-/// Each service, empty.
+/// Each service, empty. All but the first two are real servers.
 fn services() -> Vec<Service> {
     let (directory, storage) = file_storage();
     let prefix = Path::parse("some/root").unwrap();
     let memory = BackupStorage::over(Arc::new(InMemory::new()), prefix, "memory".to_owned());
+    // Ceph has a bucket for each keyspace and no root, so that each test has a server to itself.
+    let ceph = Server::start(Program::Versitygw);
     vec![
         Service { name: "file", storage, _keeps_alive: Box::new(directory) },
         Service { name: "objects in memory", storage: memory, _keeps_alive: Box::new(()) },
+        shared("S3: versitygw", Program::Versitygw),
+        shared("S3: s3s-fs", Program::S3s),
+        shared("Azure Blob: azurite", Program::Azurite),
+        shared("GCS: fake-gcs-server", Program::FakeGcs),
+        Service { name: "Ceph: versitygw", storage: ceph.as_ceph(), _keeps_alive: Box::new(ceph) },
     ]
+}
+
+fn shared(name: &'static str, program: Program) -> Service {
+    let storage = servers::shared(program).storage(&servers::fresh_root());
+    Service { name, storage, _keeps_alive: Box::new(()) }
 }
 
 fn file_storage() -> (TempDir, BackupStorage) {

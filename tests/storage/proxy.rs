@@ -1,0 +1,202 @@
+//! What stands between us and a storage server on a bad day: an HTTP proxy with faults, and a link with distance.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::serve::ListenerExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::servers::free_port;
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    None,
+    /// Answered with this status, and never passed on.
+    Status(u16),
+    /// Never answered.
+    Stall,
+    /// The answer's body stops after so many bytes, and nothing more comes.
+    StallAfter(usize),
+    /// The connection goes after so many bytes of the body.
+    BreakAfter(usize),
+    /// A body in small pieces with pauses.
+    Slow,
+}
+
+/// A fault for the request of that number and method; requests are counted from 0.
+pub type Faults = fn(usize, &Method) -> Fault;
+
+/// Looks at the head of each request.
+pub type Watch = fn(&http::request::Parts);
+
+/// Gone when dropped, with all its connections.
+pub struct Proxy {
+    pub address: String,
+    pub requests: Arc<AtomicUsize>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Clone)]
+struct Before {
+    server: String,
+    faults: Faults,
+    watch: Watch,
+    requests: Arc<AtomicUsize>,
+    client: reqwest::Client,
+}
+
+/// How a broken connection ends: with an end, or with a reset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ends {
+    Closed,
+    Reset,
+}
+
+impl Proxy {
+    pub async fn before(server: &str, faults: Faults, ends: Ends) -> Self {
+        Self::watching(server, faults, ends, |_| ()).await
+    }
+
+    pub async fn watching(server: &str, faults: Faults, ends: Ends, watch: Watch) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let listener = listener.tap_io(move |connection| {
+            #[allow(deprecated, reason = "waits for nothing when it is 0")]
+            connection.set_linger((ends == Ends::Reset).then_some(Duration::ZERO)).unwrap();
+        });
+        let requests = Arc::new(AtomicUsize::new(0));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let state = Before { server: server.to_owned(), faults, watch, requests: requests.clone(), client };
+        let router = axum::Router::new().fallback(pass).with_state(state);
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            axum::serve(listener, router).await.unwrap();
+        }));
+        Self { address, requests, _task: task }
+    }
+}
+
+async fn pass(State(before): State<Before>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    (before.watch)(&parts);
+    let fault = (before.faults)(before.requests.fetch_add(1, Ordering::Relaxed), &parts.method);
+    // Read in any case, as servers do.
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    match fault {
+        Fault::Status(status) => {
+            let xml = "<Error><Code>Injected</Code><Message>by the test</Message></Error>";
+            return Response::builder().status(status).body(Body::from(xml)).unwrap();
+        }
+        Fault::Stall => std::future::pending().await,
+        _ => {}
+    }
+    let url = format!("http://{}{}", before.server, parts.uri);
+    let asked = before.client.request(parts.method, url).headers(parts.headers).body(body).send().await;
+    let Ok(answer) = asked else {
+        return Response::builder().status(StatusCode::BAD_GATEWAY).body(Body::empty()).unwrap();
+    };
+    let mut response = Response::builder().status(answer.status());
+    *response.headers_mut().unwrap() = answer.headers().clone();
+    let body = answer.bytes_stream().map_err(std::io::Error::other);
+    let body = match fault {
+        Fault::StallAfter(bytes) => Body::from_stream(first(body, bytes).chain(stream::pending())),
+        Fault::BreakAfter(bytes) => {
+            let end = stream::once(async {
+                // What was sent must have left before the connection goes.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(std::io::Error::other("by the test"))
+            });
+            Body::from_stream(first(body, bytes).chain(end))
+        }
+        Fault::Slow => Body::from_stream(body.then(|chunk| async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            chunk
+        })),
+        _ => Body::from_stream(body),
+    };
+    response.body(body).unwrap()
+}
+
+fn first(
+    body: impl futures::Stream<Item = std::io::Result<Bytes>>,
+    bytes: usize,
+) -> impl futures::Stream<Item = std::io::Result<Bytes>> {
+    body.scan(bytes, |left, chunk| {
+        let chunk = chunk.map(|mut chunk| {
+            chunk.truncate(*left);
+            *left -= chunk.len();
+            chunk
+        });
+        std::future::ready(Some(chunk).filter(|chunk| chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty())))
+    })
+}
+
+/// A link of a given length: what enters leaves after half a round trip, and each connection has at most a window of bytes
+/// on the way, as TCP does.
+pub struct Link {
+    pub address: String,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Link {
+    pub async fn before(server: &str, round_trip: Duration, window: usize) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server: SocketAddr = server.parse().unwrap();
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                let (near, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let far = TcpStream::connect(server).await.unwrap();
+                    for connection in [&near, &far] {
+                        connection.set_nodelay(true).unwrap();
+                    }
+                    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+                    tokio::join!(
+                        relay(near_read, far_write, round_trip, window),
+                        relay(far_read, near_write, round_trip, window)
+                    );
+                });
+            }
+        }));
+        Self { address, _task: task }
+    }
+}
+
+/// A window's worth each round trip: it travels for half of it, and the word that it came for the other half.
+async fn relay(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    round_trip: Duration,
+    window: usize,
+) {
+    let mut buffer = vec![0; window];
+    loop {
+        let Ok(mut read @ 1..) = from.read(&mut buffer).await else { return };
+        let arrives = tokio::time::Instant::now() + round_trip / 2;
+        // What else comes while the first bytes travel.
+        while read < window {
+            match tokio::time::timeout_at(arrives, from.read(&mut buffer[read..])).await {
+                Ok(Ok(more @ 1..)) => read += more,
+                _ => break,
+            }
+        }
+        tokio::time::sleep_until(arrives).await;
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+        if read == window {
+            tokio::time::sleep(round_trip / 2).await;
+        }
+    }
+}
