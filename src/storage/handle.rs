@@ -111,8 +111,7 @@ impl BackupHandle {
 
     /// The most bytes that one [`Self::put_stream`] holds, beside the chunk that it takes next.
     pub fn stream_memory(&self) -> u64 {
-        let upload = self.storage.inner.upload;
-        (upload.part * (upload.in_flight + 1)) as u64
+        self.storage.stream_memory()
     }
 
     /// A whole object of at most `limit` bytes.

@@ -98,7 +98,8 @@ async fn upload_one(
     let written = Tally::new();
     let compressed = bandwidth.over(codec::compress(compression, blocks, share.blocks));
     let body = written.over(compressed).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
-    let size = handle.put_stream(&index.to_string(), body).await.map_err(|error| failed(file, error))?;
+    let size = handle.put_stream_expecting(&index.to_string(), file.size, body).await;
+    let size = size.map_err(|error| failed(file, error))?;
     let found = read.into_inner();
     if found != file.size {
         return Err(EngineError::FileChanged { path: file.path.clone(), expected: file.size, found });
