@@ -182,7 +182,14 @@ impl ObjectStore for CephStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.bucket(Some(location))?.get_opts(location, options).await
+        let got = self.bucket(Some(location))?.get_opts(location, options).await;
+        got.map_err(|error| match error {
+            // Nobody has stored anything of that keyspace: its bucket comes with the first object.
+            error if is_no_bucket(&error) => {
+                Error::NotFound { path: location.to_string(), source: "its keyspace has no bucket yet".into() }
+            }
+            error => error,
+        })
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -153,7 +153,7 @@ impl BackupStorage {
     }
 
     /// Bytes that one stream of an object, up or down, may hold in memory, beside a chunk of its source. Only an upload
-    /// beyond 8 GiB whose length nobody announced ([`BackupHandle::put_stream_expecting`]), or one beyond 70 GiB, holds
+    /// beyond 8 GiB whose length nobody announced ([`BackupHandle::put_stream_expecting`]), or one beyond 62 GiB, holds
     /// more: two of its parts, see [`parts`].
     pub fn stream_memory(&self) -> u64 {
         const READ_CHUNK: u64 = 1 << 20;

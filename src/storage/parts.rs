@@ -42,11 +42,11 @@ impl UploadLimits {
 
     /// The sizes of the parts of a stream of which `expected` bytes are expected; 0 when nobody knows.
     pub fn plan(self, expected: u64) -> Plan {
-        const KNOWN: u64 = MOST_PARTS / 10 * 9;
+        const KNOWN: u64 = MOST_PARTS / 10 * 8;
         // Compressed data can be a little longer than what it was made of.
         let needed = expected.saturating_add(expected / 64).div_ceil(KNOWN).next_multiple_of(1 << 20);
         let part = self.part.max(needed).min(LARGEST_PART);
-        let (steady, step) = if expected > 0 { (KNOWN, MOST_PARTS / 100) } else { (MOST_PARTS / 10, MOST_PARTS / 10) };
+        let (steady, step) = if expected > 0 { (KNOWN, MOST_PARTS / 200) } else { (MOST_PARTS / 10, MOST_PARTS / 10) };
         Plan { part, steady, step, memory: self.part * self.in_flight as u64 }
     }
 }
@@ -109,7 +109,7 @@ mod tests {
         let limits = UploadLimits::REMOTE;
         let (count, largest) = parts(limits.plan(5 * TIB), 5 * TIB);
         assert!(count <= MOST_PARTS, "{count}");
-        assert_eq!(largest, 592 * MIB, "all of one size");
+        assert_eq!(largest, 666 * MIB, "all of one size");
         for unexpected in [limits.plan(0), limits.plan(1), limits.plan(10 * GIB), limits.plan(TIB)] {
             let (count, _) = parts(unexpected, 5 * TIB);
             assert!(count <= MOST_PARTS, "{count} parts in {unexpected:?}");
@@ -126,8 +126,8 @@ mod tests {
         let plan = UploadLimits::REMOTE.plan(60 * GIB);
         assert_eq!(parts(plan, 60 * GIB), (7680, PART), "what was expected stays small where it can");
         let plan = UploadLimits::REMOTE.plan(500 * GIB);
-        assert_eq!(parts(plan, 500 * GIB).1, 58 * MIB);
-        assert_eq!(parts(plan, 507 * GIB).1, 58 * MIB, "a compressor that made it grow");
+        assert_eq!(parts(plan, 500 * GIB).1, 65 * MIB);
+        assert_eq!(parts(plan, 507 * GIB).1, 65 * MIB, "a compressor that made it grow");
     }
 
     #[test]

@@ -110,6 +110,13 @@ impl Server {
         send(request);
     }
 
+    /// Puts an object into the GCS server's bucket as Google's own library does.
+    pub fn upload_as_google(&self, name: &str, body: &'static str) {
+        let address = self.address();
+        let url = format!("http://{address}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}");
+        send(request(Method::POST, &url, body.to_owned().into()));
+    }
+
     pub fn credentials_file(&self) -> PathBuf {
         self.directory.path().join("credentials")
     }
