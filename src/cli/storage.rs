@@ -35,6 +35,7 @@ pub struct StorageArguments {
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Storage in S3")]
+#[allow(clippy::struct_field_names, reason = "Vitess's flags")]
 pub struct S3Arguments {
     /// The bucket
     #[arg(long, value_name = "BUCKET")]
@@ -84,6 +85,7 @@ pub struct GcsArguments {
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Storage in Azure Blob Storage")]
+#[allow(clippy::struct_field_names, reason = "Vitess's flags")]
 pub struct AzblobArguments {
     /// The account [default: $VT_AZBLOB_ACCOUNT_NAME]
     #[arg(long, value_name = "ACCOUNT")]

@@ -220,8 +220,11 @@ impl ObjectStore for CephStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let listed = self.bucket(prefix)?.list_with_delimiter(prefix).await.map(Some);
-        let nothing =
-            || ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
+        let nothing = || ListResult {
+            common_prefixes: Vec::new(),
+            objects: Vec::new(),
+            extensions: object_store::Extensions::default(),
+        };
         Ok(or_nothing(listed)?.unwrap_or_else(nothing))
     }
 

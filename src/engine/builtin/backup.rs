@@ -180,9 +180,15 @@ impl Run<'_> {
         at_rest::look(&self.server.layout).await?;
         let written = Written::of(&selection.files);
         let cloned = self.clone_files(&selection).await?;
-        let stored = match &cloned {
-            Some(_) => None,
-            None => Some(interrupt.race(at_rest::during(&self.server.layout, self.store(&selection))).await?),
+        let stored = if cloned.is_some() {
+            None
+        } else {
+            let stored = interrupt.race(at_rest::during(&self.server.layout, self.store(&selection))).await;
+            if matches!(stored, Err(EngineError::FileChanged { .. })) {
+                // Rather what wrote to the files than the first one in which it showed.
+                written.unchanged(&selection.files)?;
+            }
+            Some(stored?)
         };
         at_rest::look(&self.server.layout).await?;
         written.unchanged(&selection.files)?;
