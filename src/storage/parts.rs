@@ -46,7 +46,8 @@ impl UploadLimits {
         // Compressed data can be a little longer than what it was made of.
         let needed = expected.saturating_add(expected / 64).div_ceil(KNOWN).next_multiple_of(1 << 20);
         let part = self.part.max(needed).min(LARGEST_PART);
-        let (steady, step) = if expected > 0 { (KNOWN, MOST_PARTS / 200) } else { (MOST_PARTS / 10, MOST_PARTS / 10) };
+        let (steady, step) =
+            if expected > 0 { (KNOWN, MOST_PARTS / 200) } else { (MOST_PARTS / 10, MOST_PARTS / 100 * 9) };
         Plan { part, steady, step, memory: self.part * self.in_flight as u64 }
     }
 }
