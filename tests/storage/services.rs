@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 
 use vitess_backup::backup::failure::Reason;
-use vitess_backup::storage::{BackupStorage, Location, ServerSideEncryption, StorageError};
+use vitess_backup::storage::{BackupStorage, Location, Network, ServerSideEncryption, StorageError};
 use vitess_backup::topo::KeyspaceShard;
 
 use crate::servers::{self, BUCKET, Program, Server};
@@ -136,7 +136,7 @@ async fn encryption_is_asked_for_where_s3_wants_to_hear_of_it() {
         (ServerSideEncryption::AwsKms, "x-amz-server-side-encryption=aws:kms", ""),
         (ServerSideEncryption::CustomerKey(key), customer, customer),
     ] {
-        let Location::S3(s3) = server.location_at(&watched.address, &servers::fresh_root(), Default::default()) else {
+        let Location::S3(s3) = server.location_at(&watched.address, &servers::fresh_root(), Network::default()) else {
             panic!("S3")
         };
         let s3 = vitess_backup::storage::S3Location { server_side_encryption: Some(encryption), ..s3 };

@@ -20,7 +20,7 @@ struct Vitess {
     folder: TempDir,
     topology: String,
     vtctld: String,
-    _processes: Vec<Container>,
+    processes: Vec<Container>,
 }
 
 impl Vitess {
@@ -47,7 +47,7 @@ impl Vitess {
         ];
         let etcd = Container::run(&etcd, &[("HOME", folder.path())], &folder.path().join("etcd.log"));
         let mut vitess =
-            Self { server, folder, topology, vtctld: format!("127.0.0.1:{}", free_port()), _processes: vec![etcd] };
+            Self { server, folder, topology, vtctld: format!("127.0.0.1:{}", free_port()), processes: vec![etcd] };
         vitess.until_it_answers(|vitess| {
             let address = vitess.topology.clone();
             let cell = ["AddCellInfo", "--root", "/vitess/zone1", "--server-address", &address, "zone1"];
@@ -62,7 +62,7 @@ impl Vitess {
         line.extend(vitess.storage_flags());
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
         let log = vitess.folder.path().join("vtctld.log");
-        vitess._processes.push(Container::run(&line, &vitess.environment(), &log));
+        vitess.processes.push(Container::run(&line, &vitess.environment(), &log));
         vitess.until_it_answers(|vitess| {
             vitess.vtctldclient(&["CreateKeyspace", "--durability-policy=none", "commerce"])
         });
