@@ -70,7 +70,16 @@ pub(super) fn open(location: &CephLocation) -> std::result::Result<(CephStore, S
     let described = format!("Ceph storage at {}", config.endpoint);
     let network = network.clone();
     Ok((
-        CephStore { inner: Arc::new(Inner { config, network, options, client, buckets: Mutex::default() }) },
+        CephStore {
+            inner: Arc::new(Inner {
+                config,
+                network,
+                options,
+                client,
+                buckets: Mutex::default(),
+                making: tokio::sync::Mutex::default(),
+            }),
+        },
         described,
     ))
 }
@@ -92,6 +101,7 @@ struct Inner {
     options: ClientOptions,
     client: HttpClient,
     buckets: Mutex<HashMap<String, Arc<AmazonS3>>>,
+    making: tokio::sync::Mutex<()>,
 }
 
 // Without the keys.
@@ -132,8 +142,9 @@ impl CephStore {
         Ok(buckets.entry(name).or_insert(Arc::new(bucket)).clone())
     }
 
-    /// Makes the bucket; that somebody else just did is fine.
+    /// Makes the bucket; that somebody else just did is fine. One at a time: servers trip over two that make the same.
     async fn make(&self, bucket: &AmazonS3) -> Result<()> {
+        let _alone = self.inner.making.lock().await;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: STORE, source };
         let url = bucket.signed_url(Method::PUT, &Path::default(), Duration::from_secs(300)).await?;
         let mut request = http::Request::new(HttpRequestBody::empty());
