@@ -20,7 +20,6 @@ s3s() {
 }
 
 azurite() {
-  command -v npm >/dev/null || { say "npm is missing: install Node.js 20 or newer"; return 1; }
   say "installing azurite from its npm packages" "20 s"
   mkdir "$1"
   cp "$STORAGE"/azurite/package*.json "$1/"
