@@ -114,12 +114,14 @@ fn deleting_the_object_removes_the_data_with_policy_delete_and_leaves_it_with_re
 #[test]
 fn the_command_line_lists_in_chronological_order_and_removes() {
     let ground = Ground::take();
-    ground.apply(&storage_yaml("by-hand", "/by-hand"));
+    // What an earlier run left there would count as a backup that is still good.
+    let root = format!("/by-hand-{}", std::process::id());
+    ground.apply(&storage_yaml("by-hand", &root));
     let first = take(&ground, "by-hand-1", "by-hand", 101);
     let second = take(&ground, "by-hand-2", "by-hand", 102);
     let name = |backup: &Value| backup["status"]["backupName"].as_str().expect("a name").to_owned();
 
-    let storage = "--backup-storage-implementation file --file-backup-storage-root /backup-storage/by-hand";
+    let storage = format!("--backup-storage-implementation file --file-backup-storage-root /backup-storage{root}");
     let listed = ground.lib(&format!("vitess_backup list {storage} commerce/0"));
     let (one, two) = (listed.find(&name(&first)), listed.find(&name(&second)));
     assert!(one.is_some() && one < two, "oldest first: {listed}");
