@@ -12,8 +12,22 @@ use rustix::io::{read, retry_on_intr};
 /// Has the kernel read further ahead. mysqld reads and writes around the page cache, so that the files of a tablet are
 /// hardly ever in memory.
 pub fn read_from_begin_to_end(file: &File) {
-    // An advice, and no more.
-    let _ = fadvise(file, 0, None, Advice::Sequential);
+    advise(file, 0, 0, Advice::Sequential);
+}
+
+/// These bytes will be read next.
+pub fn read_ahead(file: &File, offset: u64, length: usize) {
+    advise(file, offset, length as u64, Advice::WillNeed);
+}
+
+/// These bytes are not read again: they need not stay in the page cache. 0: to the end of the file.
+pub fn leave_behind(file: &File, offset: u64, length: usize) {
+    advise(file, offset, length as u64, Advice::DontNeed);
+}
+
+/// An advice, and no more: a file system that takes none is none the worse.
+fn advise(file: &File, offset: u64, length: u64, advice: Advice) {
+    let _ = fadvise(file, offset, NonZero::new(length), advice);
 }
 
 /// The next `size` bytes, fewer only at the end of the file; in one call to the kernel where that can be.
@@ -48,7 +62,7 @@ impl ToDisk {
         let share = end.saturating_sub(self.told);
         if share >= SHARE {
             // Of dirty pages "don't need" means: write them out, and do not wait.
-            let _ = fadvise(file, self.told, NonZero::new(share), Advice::DontNeed);
+            advise(file, self.told, share, Advice::DontNeed);
             self.told = end;
         }
     }

@@ -34,7 +34,7 @@ use object_store::path::Path;
 pub use client::Network;
 pub use error::{PutError, StorageError};
 pub use handle::{BackupHandle, Removed, StoredObject};
-pub use local::{ToDisk, read_block, read_from_begin_to_end};
+pub use local::{ToDisk, leave_behind, read_ahead, read_block, read_from_begin_to_end};
 pub use location::{
     AzblobLocation, CephLocation, GcsLocation, Location, ParseEncryptionError, S3Location, ServerSideEncryption,
 };

@@ -7,13 +7,11 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
-use rustix::fs::{Advice, fadvise};
 use tokio::sync::mpsc;
 
 use crate::backup::manifest::FileEntry;
@@ -142,20 +140,15 @@ fn read_blocks(file: &File, size: usize, to: &mpsc::Sender<io::Result<Bytes>>) -
     let mut offset = 0;
     loop {
         let block = storage::read_block(file, size)?;
-        advise(file, offset, block.len(), Advice::DontNeed);
+        storage::leave_behind(file, offset, block.len());
         offset += block.len() as u64;
         if block.len() == size {
-            advise(file, offset, size, Advice::WillNeed);
+            storage::read_ahead(file, offset, size);
         }
         if block.is_empty() || to.blocking_send(Ok(block)).is_err() {
             return Ok(());
         }
     }
-}
-
-/// About `length` bytes from `offset`; 0: to the end. A file system that takes no advice is none the worse.
-fn advise(file: &File, offset: u64, length: usize, advice: Advice) {
-    let _ = fadvise(file, offset, NonZeroU64::new(length as u64), advice);
 }
 
 #[cfg(test)]

@@ -51,9 +51,8 @@ pub async fn download(
     let estimate = &Estimate::new(files, data_bytes);
     let (budget, bandwidth) = (&limits.budget(), &limits.bandwidth());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let total = files.iter().map(|file| file.stored).sum();
     let share = |file: &TargetFile| {
-        budget.share(file.stored, total, cores, |blocks| decompression.stream_memory(blocks) + CHUNKS)
+        budget.share(file.stored, estimate.stored_total, cores, |blocks| decompression.stream_memory(blocks) + CHUNKS)
     };
     if let Some(largest) = order.first() {
         budget.tell(share(largest), files.len(), limits.memory, monitor);

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 
 use super::{STORE, blocking, failed, put_result, sync};
-use crate::storage::local::ToDisk;
+use crate::storage::local::{ToDisk, leave_behind};
 
 const PARTIAL: &str = ".partial-";
 
@@ -71,7 +71,7 @@ impl Staged {
         fs::rename(&self.partial, &self.place).map_err(|source| failed(&self.place, source))?;
         self.published = true;
         // A host that serves has better use for its cache than what nobody is going to read.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        leave_behind(&self.file, 0, 0);
         self.place.parent().map_or(Ok(()), sync)
     }
 }
