@@ -9,7 +9,8 @@
 
 use super::{Codec, gzip, lz4};
 
-/// The most that a part may hold, decompressed: the largest block that [`super::Compression::block_size`] asks for.
+/// The most that a part may hold, decompressed: the largest block that [`super::Compression::block_size`] asks for, now and
+/// in earlier versions.
 pub(super) const PLAIN_MAX: usize = 4 << 20;
 
 /// The most that a part may have, compressed: incompressible blocks grow a little.

@@ -24,8 +24,11 @@ pub(super) const SKIPPABLE_MAGIC: std::ops::RangeInclusive<u32> = 0x184D_2A50..=
 /// A block's length; the bit above says that it is not compressed.
 pub(super) const LENGTH_MASK: u32 = 0x7fff_ffff;
 
-/// The largest block, and the one that we write.
+/// The largest block that there is.
 const BLOCK_MAX: usize = 4 << 20;
+
+/// The largest block that we write.
+const OUR_BLOCK: usize = 1 << 20;
 
 /// Of a frame with independent blocks and no dictionary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +77,10 @@ impl Header {
     }
 }
 
-/// A frame of independent blocks of 4 MiB with a content checksum: what Vitess's own writer writes.
+/// A frame of independent blocks of 1 MiB with a content checksum: what Vitess's own writer writes but for the blocks, which
+/// are 4 MiB there. A reader makes room for a whole one.
 pub(super) fn write_frame(content: &[u8], scratch: &mut Vec<u8>) -> io::Result<Bytes> {
-    const FLAGS_AND_SIZES: [u8; 2] = [0x64, 0x70];
+    const FLAGS_AND_SIZES: [u8; 2] = [0x64, 0x60];
     // lz4_flex asks for a tenth more than it is given, and 20 bytes.
     let bound = content.len() + content.len() / 8 + 64;
     if scratch.len() < bound {
@@ -86,7 +90,7 @@ pub(super) fn write_frame(content: &[u8], scratch: &mut Vec<u8>) -> io::Result<B
     scratch[..4].copy_from_slice(&MAGIC.to_le_bytes());
     scratch[4..6].copy_from_slice(&FLAGS_AND_SIZES);
     scratch[6] = XxHash32::oneshot(0, &FLAGS_AND_SIZES).to_le_bytes()[1];
-    for plain in content.chunks(BLOCK_MAX) {
+    for plain in content.chunks(OUR_BLOCK) {
         let room = &mut scratch[end + 4..];
         let length = block::compress_into(plain, room).map_err(io::Error::other)?;
         let (length, is_plain) = if length < plain.len() { (length, 0) } else { (plain.len(), !LENGTH_MASK) };

@@ -1,7 +1,7 @@
 //! What a stream may need in memory at the most, for whoever decides how many streams there are.
 
 use super::cut::{PLAIN_MAX, STORED_MAX};
-use super::{Codec, Compression, Decompression};
+use super::{Codec, Compression, Decompression, ZSTD_LEVEL_OF_SMALL_WINDOWS};
 
 /// Chunks that wait before and behind a thread or a command, and the one that it has.
 const CHUNKS: u64 = 6 << 20;
@@ -22,10 +22,10 @@ impl Compression {
         (parallel.max(1) as u64) * (3 * block + block / 8 + self.compressor_memory()) + 2 * block
     }
 
-    /// Rounded up from zstd's own estimate at windows of 4 MiB, from libdeflate's and from ISA-L's structures.
+    /// Rounded up from zstd's own estimate at windows of the block's size, from libdeflate's and from ISA-L's structures.
     fn compressor_memory(&self) -> u64 {
         match (self.codec, self.level) {
-            (Codec::Zstd, ..=4) => 8 << 20,
+            (Codec::Zstd, ..=ZSTD_LEVEL_OF_SMALL_WINDOWS) => 4 << 20,
             (Codec::Zstd, 5..=12) => 40 << 20,
             (Codec::Zstd, _) => 110 << 20,
             (Codec::Gzip(_), _) => 2 << 20,

@@ -8,8 +8,8 @@
 //! | codec | a block, at most | written as | for Vitess's readers |
 //! |---|---|---|---|
 //! | `pargzip`, `pgzip` | 1 MiB | a gzip member with its length in FEXTRA | members may follow each other; no padding, no garbage after the last; the field is skipped |
-//! | `zstd` | 4 MiB | a frame, window at most 2^22, content checksum | no dictionary, window at most 2^29 |
-//! | `lz4` | 4 MiB | a frame, independent blocks of 4 MiB, content checksum | no linked blocks, no dictionary, no legacy frame |
+//! | `zstd` | 1 MiB up to level 4, above 4 MiB | a frame, window at most 2^22, content checksum | no dictionary, window at most 2^29 |
+//! | `lz4` | 1 MiB | a frame, independent blocks of 1 MiB, content checksum | no linked blocks, no dictionary, no legacy frame |
 //! | none | 1 MiB | as it is | `SkipCompress` |
 //!
 //! An empty file is one empty member or frame, because Vitess's gzip reader takes an empty object for a damaged one.
@@ -102,6 +102,9 @@ impl FromStr for Codec {
     }
 }
 
+/// Up to this level zstd's own windows are 2 MiB at most.
+const ZSTD_LEVEL_OF_SMALL_WINDOWS: i32 = 4;
+
 /// A codec and how hard it tries, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compression {
@@ -153,10 +156,13 @@ impl Compression {
     }
 
     /// How much to read of a file for one block, in bytes; larger blocks work and cost memory.
+    ///
+    /// A frame of 1 MiB costs zstd at level 1 a ten-thousandth in size on InnoDB's pages (44.45 of 200 MiB of them either
+    /// way) and up to 0.6 % on other data, for a quarter of the memory. Its levels above 4 have windows that need more.
     pub fn block_size(&self) -> usize {
         match self.codec {
-            Codec::Zstd | Codec::Lz4 => 4 << 20,
-            Codec::None | Codec::Gzip(_) | Codec::External => 1 << 20,
+            Codec::Zstd if self.level > ZSTD_LEVEL_OF_SMALL_WINDOWS => 4 << 20,
+            Codec::Zstd | Codec::Lz4 | Codec::None | Codec::Gzip(_) | Codec::External => 1 << 20,
         }
     }
 }
