@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// A non-negative duration in Go's notation: `10s`, `1m30s`, `1.5h`, `0`. Written back in hours, minutes and seconds.
 ///
 /// Source of the grammar: Go's `time.ParseDuration`; a sign is not accepted.
@@ -89,17 +87,7 @@ impl fmt::Display for GoDuration {
     }
 }
 
-impl Serialize for GoDuration {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for GoDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(GoDuration);
 
 #[cfg(test)]
 mod tests {

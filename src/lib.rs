@@ -14,6 +14,25 @@
 //! The halves meet in two places only: the command line of the engine pod (`cli`), and the [`backup::report`] lines that
 //! the engine writes to stdout and the controller reads. Nothing imports `cli`.
 
+/// Serialises a type as its `Display` writes it and reads it back with its `FromStr`; up here because the whole vocabulary
+/// uses it.
+macro_rules! serde_as_text {
+    ($($type:ty),+) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
 pub mod api;
 pub mod backup;
 pub mod cli;

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// A tablet's name in the topology, for example `zone1-0000000101`.
 ///
 /// Source of the grammar: Vitess `topoproto.ParseTabletAlias` (cell `[-_.a-zA-Z0-9]+`, `-`, digits that fit a `u32`;
@@ -81,17 +79,7 @@ impl FromStr for TabletAlias {
     }
 }
 
-impl Serialize for TabletAlias {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TabletAlias {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(TabletAlias);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// A keyspace and one of its shards, `commerce/-80`; Vitess also uses the text as the storage directory ("dir").
 ///
 /// The shard is kept verbatim (`0`, `-`, `-80`, `80-c0`): key ranges are not normalised, because the text names objects.
@@ -68,17 +66,7 @@ impl FromStr for KeyspaceShard {
     }
 }
 
-impl Serialize for KeyspaceShard {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyspaceShard {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(KeyspaceShard);
 
 #[cfg(test)]
 mod tests {
