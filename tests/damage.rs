@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::backup::failure::{Failure, Reason};
 use vitess_backup::engine::builtin::{self, ExistingData, Limits, RestoreEnd, RestoreOptions, VerifyOptions};
+use vitess_backup::engine::xtrabackup::XtrabackupOptions;
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet, catalogue};
 use vitess_backup::progress::Quiet;
 use vitess_backup::storage::{BackupStorage, Location};
@@ -86,6 +87,7 @@ impl Case {
             vtctld: None,
             external_decompressor: None,
             external_decompressor_use_manifest: false,
+            xtrabackup: XtrabackupOptions::default(),
             mysqlctld_timeout: Duration::from_secs(1),
         }
     }
@@ -348,7 +350,7 @@ async fn an_entry_that_cannot_be_restored_is_refused(
 #[case(json!({"TransformHook": "encrypt"}), Reason::ManifestUnreadable, "TransformHook")]
 #[case(json!({"CompressionEngine": "brotli"}), Reason::ManifestUnreadable, "brotli")]
 #[case(json!({"CompressionEngine": "external"}), Reason::ManifestUnreadable, "--external-decompressor")]
-#[case(json!({"BackupMethod": "xtrabackup", "FileName": "backup.xbstream.gz"}), Reason::EngineNotSupported, "xtrabackup")]
+#[case(json!({"BackupMethod": "xtrabackup", "FileName": "backup.xbstream.gz"}), Reason::ObjectMissing, "backup.xbstream.gz")]
 #[case(json!({"Position": "no position"}), Reason::ManifestUnreadable, "position")]
 #[case(json!({"EmptyDirectories": ["../x"]}), Reason::ManifestUnreadable, "EmptyDirectories")]
 #[tokio::test]

@@ -43,6 +43,10 @@ pub enum Reason {
     FileUnreadable,
     FileUnwritable,
     InterruptedRun,
+    // XtraBackup
+    XtrabackupNotFound,
+    XtrabackupFailed,
+    PrepareFailed,
     // The run
     DeadlineExceeded,
     Cancelled,
@@ -77,6 +81,8 @@ impl Reason {
             | Self::MysqldNotStarted
             | Self::MysqldStartedMeanwhile
             | Self::ReplicationNotRestarted
+            | Self::XtrabackupNotFound
+            | Self::XtrabackupFailed
             | Self::TabletIsPrimary
             | Self::TabletBusy
             | Self::InterruptedRun => 5,
@@ -88,6 +94,7 @@ impl Reason {
             | Self::HashMismatch
             | Self::ObjectMissing
             | Self::DecompressionFailed
+            | Self::PrepareFailed
             | Self::LastGoodBackup
             | Self::FilesNotCarried
             | Self::CloneNotSupported

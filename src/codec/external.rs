@@ -26,7 +26,7 @@ const STDERR_TAIL: usize = 2000;
 ///
 /// # Errors
 /// [`CodecError::Command`] when there is no word, a quote is not closed, or the line ends in `\`.
-pub(super) fn split(command: &str) -> Result<Vec<String>, CodecError> {
+pub fn split(command: &str) -> Result<Vec<String>, CodecError> {
     let refused = |problem| CodecError::Command { command: command.to_owned(), problem };
     let mut words = Vec::new();
     let mut word: Option<String> = None;

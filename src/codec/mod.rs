@@ -44,6 +44,7 @@ use std::str::FromStr;
 pub use compress::compress;
 pub use decompress::decompress;
 pub use error::CodecError;
+pub use external::split as split_words;
 pub use hash::{Crc32, Tally};
 
 /// How the objects of a backup are compressed. `Display` and `FromStr` use the names of `--compression-engine-name` and of

@@ -103,6 +103,17 @@ pub enum EngineError {
     ObjectSize { backup: String, object: String, expected: u64, found: u64 },
     #[error("cannot decompress {file} of backup {backup} (object {object}): {cause}")]
     Decompression { backup: String, object: String, file: String, cause: String },
+    #[error(
+        "the stripes of backup {backup} do not fit together: object {object} goes on where the stream has ended, so that another one is cut short"
+    )]
+    StripesUneven { backup: String, object: String },
+    #[error("cannot find {program} in {place}")]
+    XtrabackupNotFound { program: &'static str, place: String },
+    /// `line` is the telling one of its stderr.
+    #[error("{command} failed: {line} ({status})")]
+    XtrabackupFailed { command: &'static str, line: String, status: String },
+    #[error("xtrabackup --prepare failed: {line} ({status})")]
+    PrepareFailed { line: String, status: String },
     #[error("cannot compress {}: {cause}", path.display())]
     Compression { path: PathBuf, cause: String },
     #[error("a backup {name} of {shard} exists and is complete")]
@@ -179,6 +190,7 @@ impl EngineError {
             | Self::ObjectsMissing { .. }
             | Self::ObjectSize { .. }
             | Self::Decompression { .. }
+            | Self::StripesUneven { .. }
             | Self::ManifestUnusable { .. }
             | Self::Storage(StorageError::NotFound { .. }) => true,
             Self::BackupUnusable(PassedOver { why, .. }) => matches!(why, Why::ManifestUnreadable(_)),
@@ -225,7 +237,10 @@ impl EngineError {
             Self::EngineNotSupported { .. } | Self::DumpElsewhere { .. } => Reason::EngineNotSupported,
             Self::HashMismatch { .. } | Self::HashAbsent { .. } => Reason::HashMismatch,
             Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
-            Self::Decompression { .. } => Reason::DecompressionFailed,
+            Self::Decompression { .. } | Self::StripesUneven { .. } => Reason::DecompressionFailed,
+            Self::XtrabackupNotFound { .. } => Reason::XtrabackupNotFound,
+            Self::XtrabackupFailed { .. } => Reason::XtrabackupFailed,
+            Self::PrepareFailed { .. } => Reason::PrepareFailed,
             Self::BackupExists { .. } => Reason::BackupExists,
             Self::LastGoodBackup { .. } => Reason::LastGoodBackup,
             Self::Compression { .. } | Self::Internal(_) | Self::Panicked => Reason::Internal,
@@ -310,6 +325,18 @@ impl EngineError {
             }
             Self::Decompression { .. } => {
                 "The stored object is damaged or was compressed in another way: restore another backup, and check the storage"
+            }
+            Self::StripesUneven { .. } => {
+                "A stored stripe was cut short: restore another backup (--backup-name), and check the storage"
+            }
+            Self::XtrabackupNotFound { .. } => {
+                "Use a tablet image that has XtraBackup of the MySQL version's series, or say where it is (--xtrabackup-root-path)"
+            }
+            Self::XtrabackupFailed { .. } => {
+                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4)"
+            }
+            Self::PrepareFailed { .. } => {
+                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4), and --xtrabackup-prepare-flags must be flags of --prepare"
             }
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",

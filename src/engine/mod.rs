@@ -1,6 +1,7 @@
 //! The engine half: backs up and restores one tablet. Knows MySQL and storage, and nothing of Kubernetes.
 //!
-//! * [`builtin`]: Vitess's builtin engine: files copied while mysqld is down.
+//! * [`builtin`]: Vitess's builtin engine: files copied while mysqld is down; and all of a restore that engines share.
+//! * [`xtrabackup`]: how a restore fills the data directories from a backup of Vitess's xtrabackup engine.
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
 //! * [`kill_point`]: where tests kill a run; empty in a release build.
 //! * [`catalogue`]: what is in storage: list, remove, choose.
@@ -18,6 +19,7 @@ pub mod recover;
 mod replication;
 mod tablet;
 mod vtctld;
+pub mod xtrabackup;
 
 pub use error::EngineError;
 pub use interrupt::{Cause, Interrupt};

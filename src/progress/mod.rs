@@ -27,6 +27,8 @@ pub enum Step {
     /// Making the clone that is copied once mysqld runs again.
     CloningFiles,
     CopyingFiles,
+    /// `xtrabackup --prepare`: the redo log applied to what was restored.
+    PreparingFiles,
     StartingMysqld,
     RestartingReplication,
     CatchingUp,

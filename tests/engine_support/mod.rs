@@ -17,6 +17,7 @@ use vitess_backup::codec::{Codec, Compression};
 use vitess_backup::engine::builtin::{
     self, BackupOptions, CopyChoice, Done, ExistingData, Limits, RestoreOptions, Verify,
 };
+use vitess_backup::engine::xtrabackup::XtrabackupOptions;
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::storage::{BackupStorage, Location};
@@ -233,6 +234,7 @@ pub fn backup_options() -> BackupOptions {
 
 pub fn restore_options(existing_data: ExistingData) -> RestoreOptions {
     RestoreOptions {
+        xtrabackup: XtrabackupOptions::default(),
         wanted: Wanted::Latest,
         fallback: false,
         existing_data,

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::engine::builtin::{self, Done, ExistingData, Limits, RestoreEnd, RestoreOptions};
+use vitess_backup::engine::xtrabackup::XtrabackupOptions;
 use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet};
 use vitess_backup::progress::Quiet;
 use vitess_backup::storage::{BackupStorage, Location};
@@ -88,6 +89,7 @@ impl Volume {
             vtctld: None,
             external_decompressor: None,
             external_decompressor_use_manifest: false,
+            xtrabackup: XtrabackupOptions::default(),
             mysqlctld_timeout: Duration::from_secs(1),
         }
     }

@@ -45,6 +45,12 @@ pub fn answer_of(script: &str, what: &str) -> PathBuf {
     first_line_of(&format!("vitess/{script}"), &[what])
 }
 
+/// Debian's MariaDB: has `sbin/mysqld`, `bin/mariadb`, and `xtrabackup/` with mariabackup and mbstream under the names of
+/// Percona's programs. Downloaded first when it is not in the cache (half a minute).
+pub fn mariadb() -> PathBuf {
+    given("VBO_MARIADB").unwrap_or_else(|| first_line_of("mariadb/build.sh", &[]))
+}
+
 /// etcd: from `VBO_ETCD`, else a link to the end-to-end cluster's one program (built first when it is not there, 6 minutes).
 pub fn etcd() -> PathBuf {
     given("VBO_ETCD").unwrap_or_else(|| first_line_of("kubernetes/build.sh", &[]).join("etcd"))

@@ -133,18 +133,18 @@ async fn download_one(
     let written = match write(&file.path, plain.boxed(), owner).await {
         Ok(written) => written,
         Err(WriteError::File(source)) => return Err(EngineError::unwritable(&file.path, source)),
-        Err(WriteError::Body(error)) => return Err(body_failed(handle, file, error)),
+        Err(WriteError::Body(error)) => return Err(body_failed(handle, &file.object, &file.name, error)),
     };
     file.check_hash(handle.name(), &read.hex())?;
     Ok(written)
 }
 
-/// A body that failed: storage's fault, or the bytes'.
-pub fn body_failed(handle: &BackupHandle, file: &TargetFile, error: CodecError) -> EngineError {
+/// The body of an object that failed: storage's fault, or the bytes'. `file` is what the object holds.
+pub fn body_failed(handle: &BackupHandle, object: &str, file: &str, error: CodecError) -> EngineError {
     let decompression = |cause: String| EngineError::Decompression {
         backup: handle.name().to_owned(),
-        object: file.object.clone(),
-        file: file.name.clone(),
+        object: object.to_owned(),
+        file: file.to_owned(),
         cause,
     };
     match error {

@@ -30,6 +30,7 @@ mod verify;
 pub use backup::backup;
 pub use clone::{CopyChoice, DIRECTORY as CLONE_DIRECTORY, HowCopied, Place as ClonePlace};
 pub use done::Done;
+pub(in crate::engine) use fetch::{body_failed, make_directory};
 pub use limits::Limits;
 pub use options::{BackupOptions, Verify};
 pub use restore::restore;

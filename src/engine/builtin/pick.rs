@@ -4,6 +4,7 @@
 //! older one, and only with `fallback` that one is taken. (Vitess skips a MANIFEST that it cannot read, and fails on the rest.)
 
 use crate::backup::choose::{Facts, PassedOver, Wanted, Why};
+use crate::backup::manifest::{Method, Xtrabackup};
 use crate::backup::name;
 use crate::codec::Decompression;
 use crate::engine::EngineError;
@@ -11,16 +12,48 @@ use crate::engine::builtin::restored::RestoreOptions;
 use crate::engine::builtin::space;
 use crate::engine::builtin::target::{self, Target};
 use crate::engine::catalogue::{self, Chosen};
+use crate::engine::xtrabackup::{self, StoredStream};
 use crate::mysqld::{Layout, ServerVersion, check_compatible};
 use crate::progress::Monitor;
+use crate::replication::Position;
 use crate::storage::BackupStorage;
 use crate::topo::KeyspaceShard;
 
 /// A backup that was chosen and examined.
 pub struct Picked {
     pub chosen: Chosen,
-    pub target: Target,
-    pub decompression: Decompression,
+    pub content: Content,
+}
+
+/// What a backup fills the data directories with: its engine's own.
+pub enum Content {
+    Files { target: Target, decompression: Decompression },
+    Stream(Box<StoredStream>),
+}
+
+impl Content {
+    pub fn position(&self) -> Option<&Position> {
+        match self {
+            Self::Files { target, .. } => target.position.as_ref(),
+            Self::Stream(stream) => stream.position.as_ref(),
+        }
+    }
+
+    /// Bytes as stored.
+    pub fn stored_bytes(&self) -> u64 {
+        match self {
+            Self::Files { target, .. } => target.stored_bytes(),
+            Self::Stream(stream) => stream.stored_bytes(),
+        }
+    }
+
+    /// Files of the tablet's, or objects of a stream, whose files nobody knows before.
+    pub fn files(&self) -> u64 {
+        match self {
+            Self::Files { target, .. } => target.files.len() as u64,
+            Self::Stream(stream) => stream.objects.len() as u64,
+        }
+    }
 }
 
 /// A search for a backup that can be restored onto one tablet.
@@ -128,6 +161,10 @@ impl<'a> Pick<'a> {
 
     async fn examine(&self, chosen: Chosen) -> Result<Picked, EngineError> {
         let name = chosen.handle.name();
+        if let Method::Xtrabackup(part) = &chosen.manifest.method {
+            let stream = self.examine_stream(&chosen, part).await?;
+            return Ok(Picked { chosen, content: Content::Stream(Box::new(stream)) });
+        }
         let builtin = target::builtin_of(name, &chosen.manifest)?;
         if let Some(server) = self.version.as_deref().and_then(|version| ServerVersion::parse(version).ok()) {
             target::check_redo_log(name, builtin, &server)?;
@@ -138,7 +175,21 @@ impl<'a> Pick<'a> {
         let objects = chosen.handle.objects().await?;
         let target = target::plan(name, &chosen.manifest, &objects, &self.layout)?;
         space::check(&self.layout, &target)?;
-        Ok(Picked { chosen, target, decompression })
+        Ok(Picked { chosen, content: Content::Files { target, decompression } })
+    }
+
+    async fn examine_stream(&self, chosen: &Chosen, part: &Xtrabackup) -> Result<StoredStream, EngineError> {
+        let RestoreOptions { external_decompressor, external_decompressor_use_manifest, xtrabackup: options, .. } =
+            self.options;
+        let from_manifest = Some(part.external_decompressor.as_str())
+            .filter(|command| *external_decompressor_use_manifest && !command.is_empty());
+        let decompressor = external_decompressor.as_deref().or(from_manifest);
+        let (name, objects) = (chosen.handle.name(), chosen.handle.objects().await?);
+        let stream = StoredStream::plan(name, &chosen.manifest, part, &objects, options, decompressor)?;
+        // Without the programs nothing may go.
+        xtrabackup::check_tools(&stream, options)?;
+        space::check_bytes(&self.layout, xtrabackup::place(&self.layout), stream.stored_bytes())?;
+        Ok(stream)
     }
 }
 

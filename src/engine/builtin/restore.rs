@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use crate::backup::report::{Operation, ReplicationOutcome};
 use crate::engine::builtin::clearing::Clearing;
 use crate::engine::builtin::done::Done;
-use crate::engine::builtin::pick::{Pick, Picked, choose};
+use crate::engine::builtin::pick::{Content, Pick, Picked, choose};
 use crate::engine::builtin::rejoin::{self, Sources};
 use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 use crate::engine::builtin::scene::{self, Look, Scene};
 use crate::engine::builtin::{at_rest, fetch};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication};
+use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication, xtrabackup};
 use crate::mysqld::ServerVersion;
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
@@ -234,8 +234,7 @@ impl<'a> Attempt<'a> {
             self.interrupt.race(self.start(&server, version.as_deref())).await.map_err(cut_short)?;
             let downtime = down_since.elapsed();
             journal(JournalStep::SettingPosition, &picked)?;
-            let position = picked.target.position.as_ref();
-            let set = self.interrupt.race(rejoin::set_position(&server.mysql, position, self.monitor));
+            let set = self.interrupt.race(rejoin::set_position(&server.mysql, picked.content.position(), self.monitor));
             set.await.map_err(cut_short)?;
             // From here on the data is whole, whatever becomes of replication.
             let joined = self.interrupt.race(self.join(&server, &sources, &mut warnings)).await;
@@ -246,8 +245,8 @@ impl<'a> Attempt<'a> {
         recover::remove_marker(&self.tablet.directory)?;
         self.journal.remove()?;
         Ok(Done {
-            stored_bytes: picked.target.stored_bytes(),
-            files: picked.target.files.len() as u64,
+            stored_bytes: picked.content.stored_bytes(),
+            files: picked.content.files(),
             name: picked.chosen.handle.name().to_owned(),
             manifest: picked.chosen.manifest,
             data_bytes,
@@ -319,8 +318,15 @@ impl<'a> Attempt<'a> {
         }
         server.control.reinit_config().await?;
 
+        let Picked { chosen, content } = picked;
+        let (target, decompression) = match content {
+            Content::Files { target, decompression } => (target, decompression),
+            Content::Stream(stream) => {
+                let RestoreOptions { xtrabackup: options, limits, .. } = self.options;
+                return xtrabackup::fill(&chosen.handle, stream, layout, options, limits, owner, self.monitor).await;
+            }
+        };
         self.monitor.step(Step::CopyingFiles);
-        let Picked { chosen, target, decompression } = picked;
         self.monitor.totals(target.least_bytes(), target.files.len() as u64);
         for directory in &target.empty_directories {
             fetch::make_directory(directory, owner)?;

@@ -6,6 +6,7 @@ use crate::backup::choose::Wanted;
 use crate::engine::Vtctld;
 use crate::engine::builtin::done::Done;
 use crate::engine::builtin::limits::Limits;
+use crate::engine::xtrabackup::XtrabackupOptions;
 
 /// Vitess's file in the tablet's directory that says that its data is not whole.
 pub const MARKER: &str = "restore_in_progress";
@@ -24,6 +25,8 @@ pub struct RestoreOptions {
     pub external_decompressor: Option<String>,
     /// Run the command that the MANIFEST names.
     pub external_decompressor_use_manifest: bool,
+    /// For backups of that engine.
+    pub xtrabackup: XtrabackupOptions,
     /// How long to wait for a mysqlctld that does not answer.
     pub mysqlctld_timeout: Duration,
 }

@@ -19,8 +19,21 @@ pub fn check(layout: &Layout, target: &Target) -> Result<(), EngineError> {
         let Some((directory, device)) = file.path.parent().and_then(existing) else { continue };
         needed.entry(device).or_insert((directory, 0)).1 += file.stored;
     }
+    compare(layout, needed, target.least_bytes())
+}
+
+/// As [`check`], for so many bytes in one directory.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_bytes(layout: &Layout, directory: &Path, bytes: u64) -> Result<(), EngineError> {
+    let needed = existing(directory).map(|(directory, device)| (device, (directory, bytes)));
+    compare(layout, needed.into_iter().collect(), bytes)
+}
+
+fn compare(layout: &Layout, mut needed: HashMap<u64, (PathBuf, u64)>, least: u64) -> Result<(), EngineError> {
     if let [(_, bytes)] = needed.values_mut().collect::<Vec<_>>().as_mut_slice() {
-        *bytes = (*bytes).max(target.least_bytes());
+        *bytes = (*bytes).max(least);
     }
     let freed = Clearing::of(layout)?;
     for (device, (directory, needed)) in needed {

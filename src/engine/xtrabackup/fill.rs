@@ -1,0 +1,233 @@
+//! The data directories filled from a stream: taken apart beside them, prepared, moved in.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::lchown;
+use std::path::{Path, PathBuf};
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::codec;
+use crate::engine::EngineError;
+use crate::engine::builtin::{Limits, body_failed, make_directory};
+use crate::engine::xtrabackup::process::{self, Ended, RunError};
+use crate::engine::xtrabackup::stored::StoredStream;
+use crate::engine::xtrabackup::stripes::{self, Stripe};
+use crate::engine::xtrabackup::tools::{Invocation, StreamMode, Tools, XtrabackupOptions};
+use crate::mysqld::{Layout, Owner};
+use crate::progress::{Monitor, Step};
+use crate::storage::BackupHandle;
+
+/// Below [`place`]; what an earlier run left there goes.
+const DIRECTORY: &str = "xtrabackup-restore";
+
+/// Fills the directories of the layout, which must be there and empty. Gives the bytes of the stream.
+///
+/// # Errors
+/// `Decompression`, `StripesUneven`, storage's; `XtrabackupFailed`, `PrepareFailed`, `NoSpace`. What was taken apart is
+/// removed whatever happens, unless the run is killed: then the next one removes it.
+pub async fn fill(
+    handle: &BackupHandle,
+    stream: &StoredStream,
+    layout: &Layout,
+    options: &XtrabackupOptions,
+    limits: &Limits,
+    owner: Option<Owner>,
+    monitor: &dyn Monitor,
+) -> Result<u64, EngineError> {
+    let tools = Tools::find(options, stream.mode)?;
+    let directory = place(layout).join(DIRECTORY);
+    remove(&directory)?;
+    make_directory(&directory, None)?;
+    let filled = async {
+        monitor.step(Step::CopyingFiles);
+        // How much the stream holds, nobody says.
+        monitor.totals(0, stream.objects.len() as u64);
+        let read = unpack(handle, stream, &tools, &directory, limits, monitor).await?;
+        monitor.step(Step::PreparingFiles);
+        run(&tools.prepare(&layout.my_cnf, &directory), What::Prepare, &directory).await?;
+        run(&tools.move_back(&layout.my_cnf, &directory), What::MoveBack, &directory).await?;
+        for directory in [&layout.datadir, &layout.innodb_data_home_dir, &layout.innodb_log_group_home_dir] {
+            settle(directory, owner)?;
+        }
+        Ok::<_, EngineError>(read)
+    };
+    let filled = filled.await;
+    let removed = remove(&directory);
+    let read = filled?;
+    removed?;
+    Ok(read)
+}
+
+/// Whether the programs are there that [`fill`] will need.
+///
+/// # Errors
+/// `XtrabackupNotFound`.
+pub fn check_tools(stream: &StoredStream, options: &XtrabackupOptions) -> Result<(), EngineError> {
+    Tools::find(options, stream.mode).map(|_| ())
+}
+
+/// Where a backup is taken apart: my.cnf's tmpdir, as in Vitess, when that is the tablet's own; else the tablet's directory.
+pub fn place(layout: &Layout) -> &Path {
+    if layout.tmpdir.starts_with(&layout.tablet_dir) { &layout.tmpdir } else { &layout.tablet_dir }
+}
+
+/// The backup's stream, decompressed and gathered. `advanced` is told all bytes.
+fn open<'a>(
+    handle: &'a BackupHandle,
+    stream: &'a StoredStream,
+    limits: &Limits,
+    monitor: &'a dyn Monitor,
+) -> Stripe<'a> {
+    let bandwidth = limits.bandwidth();
+    // Stripes are read side by side; a single one may have all cores.
+    let parallel =
+        if stream.objects.len() > 1 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let stripes = stream.objects.iter().map(|object| {
+        let bandwidth = bandwidth.clone();
+        let opened = async move {
+            let (_, body) = handle.get_stream(&object.name).await?;
+            let stored = bandwidth.over(body).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
+            let plain = codec::decompress(&stream.decompression, stored, parallel);
+            Ok::<_, EngineError>(plain.map_err(|error| body_failed(handle, &object.name, &object.name, error)))
+        };
+        futures::stream::once(opened).try_flatten().boxed()
+    });
+    let uneven = |place: usize| EngineError::StripesUneven {
+        backup: handle.name().to_owned(),
+        object: stream.objects.get(place).map(|object| object.name.clone()).unwrap_or_default(),
+    };
+    stripes::gather(stripes.collect(), stream.block, uneven)
+}
+
+/// Reads all of it and writes nothing.
+///
+/// # Errors
+/// `Decompression`, `StripesUneven`, storage's.
+pub async fn read_through(
+    handle: &BackupHandle,
+    stream: &StoredStream,
+    monitor: &dyn Monitor,
+) -> Result<(), EngineError> {
+    open(handle, stream, &Limits::default(), monitor).try_for_each(async |_| Ok(())).await?;
+    stream.objects.iter().for_each(|_| monitor.file_done());
+    Ok(())
+}
+
+async fn unpack(
+    handle: &BackupHandle,
+    stream: &StoredStream,
+    tools: &Tools,
+    directory: &Path,
+    limits: &Limits,
+    monitor: &dyn Monitor,
+) -> Result<u64, EngineError> {
+    let mut read = 0;
+    let input = open(handle, stream, limits, monitor).inspect_ok(|bytes| {
+        read += bytes.len() as u64;
+        monitor.advanced(bytes.len() as u64, 0);
+    });
+    let what = if stream.mode == StreamMode::Tar { What::Tar } else { What::Xbstream };
+    let ended = process::run(&tools.unpack(directory), Some(input.boxed())).await;
+    ended.map_err(|error| told(error, what, directory))?;
+    stream.objects.iter().for_each(|_| monitor.file_done());
+    Ok(read)
+}
+
+/// What a program was to do.
+#[derive(Clone, Copy)]
+enum What {
+    Xbstream,
+    Tar,
+    Prepare,
+    MoveBack,
+}
+
+async fn run(invocation: &Invocation, what: What, directory: &Path) -> Result<(), EngineError> {
+    process::run(invocation, None).await.map_err(|error| told(error, what, directory))
+}
+
+fn told(error: RunError, what: What, directory: &Path) -> EngineError {
+    let ended = match error {
+        RunError::Engine(error) => return error,
+        RunError::Program(ended) => ended,
+    };
+    let Ended { status, lines } = &ended;
+    tracing::error!("the end of its stderr ({status}):\n{}", lines.join("\n"));
+    if ended.is_out_of_space() {
+        return EngineError::unwritable(directory, io::ErrorKind::StorageFull.into());
+    }
+    let (line, status) = (ended.line().to_owned(), status.clone());
+    match what {
+        What::Prepare => EngineError::PrepareFailed { line, status },
+        What::Xbstream => EngineError::XtrabackupFailed { command: "xbstream -x", line, status },
+        What::Tar => EngineError::XtrabackupFailed { command: "tar -x", line, status },
+        What::MoveBack => EngineError::XtrabackupFailed { command: "xtrabackup --move-back", line, status },
+    }
+}
+
+/// What was put there survives a crash of the machine, and belongs to the tablet's user.
+fn settle(directory: &Path, owner: Option<Owner>) -> Result<(), EngineError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EngineError::unwritable(path, source)
+    };
+    let mut directories: Vec<PathBuf> = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).map_err(failed(&directory))? {
+            let entry = entry.map_err(failed(&directory))?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(failed(&directory))?);
+            if let Some(owner) = owner {
+                lchown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed(&path))?;
+            }
+            if kind.is_dir() {
+                directories.push(path);
+            } else if kind.is_file() {
+                fs::File::open(&path).and_then(|file| file.sync_all()).map_err(failed(&path))?;
+            }
+        }
+        fs::File::open(&directory).and_then(|file| file.sync_all()).map_err(failed(&directory))?;
+    }
+    Ok(())
+}
+
+fn remove(directory: &Path) -> Result<(), EngineError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EngineError::unwritable(directory, error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::failure::Reason;
+
+    #[test]
+    fn a_backup_is_taken_apart_in_the_tablets_own_directory() {
+        let mut layout = Layout::vitess_default_for_uid(Path::new("/vt/vt_0000000101"), 101);
+        assert_eq!(place(&layout), Path::new("/vt/vt_0000000101/tmp"));
+        layout.tmpdir = "/tmp".into();
+        assert_eq!(place(&layout), Path::new("/vt/vt_0000000101"));
+    }
+
+    #[test]
+    fn each_program_that_fails_has_its_reason() {
+        let failure = |what, line: &str| {
+            let ended = Ended { status: "exit status: 1".into(), lines: vec![line.to_owned()] };
+            let error = told(RunError::Program(ended), what, Path::new("/vt/tmp"));
+            (error.failure().reason, error.to_string())
+        };
+        assert_eq!(
+            failure(What::Prepare, "[ERROR] InnoDB: corrupt log"),
+            (Reason::PrepareFailed, "xtrabackup --prepare failed: [ERROR] InnoDB: corrupt log (exit status: 1)".into())
+        );
+        assert_eq!(
+            failure(What::Xbstream, "xbstream: unknown chunk type"),
+            (Reason::XtrabackupFailed, "xbstream -x failed: xbstream: unknown chunk type (exit status: 1)".into())
+        );
+        let (reason, text) = failure(What::MoveBack, "Error writing file (Errcode: 28 \"No space left on device\")");
+        assert_eq!(reason, Reason::NoSpace, "{text}");
+        assert!(text.contains("/vt/tmp"), "{text}");
+    }
+}

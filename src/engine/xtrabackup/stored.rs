@@ -1,0 +1,155 @@
+//! What the MANIFEST of an xtrabackup backup asks for, checked before anything is touched.
+
+use crate::backup::manifest::{Manifest, Xtrabackup};
+use crate::codec::Decompression;
+use crate::engine::EngineError;
+use crate::engine::xtrabackup::tools::{StreamMode, XtrabackupOptions};
+use crate::replication::Position;
+use crate::storage::StoredObject;
+
+/// More than anybody deals to; a MANIFEST that says more is damaged.
+const STRIPES_MAX: usize = 1000;
+
+/// The stream of one backup as it lies in storage.
+#[derive(Clone, Debug)]
+pub struct StoredStream {
+    /// In the order in which they were dealt to.
+    pub objects: Vec<StoredObject>,
+    pub mode: StreamMode,
+    /// StripeBlockSize; means nothing where there is one object.
+    pub block: u64,
+    pub decompression: Decompression,
+    pub position: Option<Position>,
+}
+
+impl StoredStream {
+    /// Bytes of all objects as stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.objects.iter().map(|object| object.size).sum()
+    }
+
+    /// # Errors
+    /// `ManifestUnusable`, `CompressionUnknown`, `ObjectsMissing`.
+    pub fn plan(
+        backup: &str,
+        manifest: &Manifest,
+        part: &Xtrabackup,
+        objects: &[StoredObject],
+        options: &XtrabackupOptions,
+        decompressor: Option<&str>,
+    ) -> Result<Self, EngineError> {
+        let unusable = |cause: String| EngineError::ManifestUnusable { backup: backup.to_owned(), cause };
+        let Xtrabackup { compression_engine, stream_mode, stripe_block_size, skip_compress, .. } = part;
+        let mode = match stream_mode.as_str() {
+            "" => options.stream_mode,
+            named => named.parse().map_err(|error| unusable(format!("StreamMode {error}")))?,
+        };
+        let decompression = Decompression::new(compression_engine, *skip_compress, decompressor)
+            .map_err(|error| EngineError::CompressionUnknown { backup: backup.to_owned(), cause: error.to_string() })?;
+        let names = names(part, mode).map_err(unusable)?;
+        let block = u64::try_from(*stripe_block_size).unwrap_or(0);
+        if names.len() > 1 && block == 0 {
+            return Err(unusable(format!("it has {} stripes and StripeBlockSize {stripe_block_size}", names.len())));
+        }
+        let position = Position::decode(&manifest.position)
+            .map_err(|error| unusable(format!("its position cannot be read: {error}")))?;
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for name in names {
+            match objects.iter().find(|object| object.name == name) {
+                Some(object) => found.push(object.clone()),
+                None => missing.push(name),
+            }
+        }
+        if missing.is_empty() {
+            Ok(Self { objects: found, mode, block, decompression, position })
+        } else {
+            Err(EngineError::ObjectsMissing { backup: backup.to_owned(), objects: missing })
+        }
+    }
+}
+
+/// The objects' names.
+fn names(part: &Xtrabackup, mode: StreamMode) -> Result<Vec<String>, String> {
+    let file = if part.file_name.is_empty() {
+        // As the flags of that time had it; then there was gzip only.
+        let mode = if mode == StreamMode::Tar { "tar" } else { "xbstream" };
+        format!("backup.{mode}{}", if part.skip_compress { "" } else { ".gz" })
+    } else {
+        part.file_name.clone()
+    };
+    match usize::try_from(part.num_stripes).unwrap_or(0) {
+        0 | 1 => Ok(vec![file]),
+        stripes @ ..=STRIPES_MAX => Ok((0..stripes).map(|stripe| format!("{file}-{stripe:03}")).collect()),
+        stripes => Err(format!("NumStripes is {stripes}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::failure::Reason;
+
+    fn part(stripes: i32) -> Xtrabackup {
+        Xtrabackup {
+            compression_engine: "zstd".into(),
+            file_name: "backup.xbstream.zst".into(),
+            stream_mode: "xbstream".into(),
+            num_stripes: stripes,
+            stripe_block_size: 102_400,
+            ..Xtrabackup::default()
+        }
+    }
+
+    fn plan(part: &Xtrabackup, objects: &[&str]) -> Result<StoredStream, EngineError> {
+        let objects: Vec<_> = objects.iter().map(|name| StoredObject { name: (*name).to_owned(), size: 10 }).collect();
+        let manifest = Manifest { position: "MariaDB/0-1-8".into(), ..Manifest::default() };
+        StoredStream::plan("x", &manifest, part, &objects, &XtrabackupOptions::default(), None)
+    }
+
+    fn names_of(planned: &StoredStream) -> Vec<&str> {
+        planned.objects.iter().map(|object| object.name.as_str()).collect()
+    }
+
+    #[test]
+    fn one_stripe_is_an_object_without_a_number_and_more_are_numbered_from_0() {
+        for stripes in [-1, 0, 1] {
+            let planned = plan(&part(stripes), &["MANIFEST", "backup.xbstream.zst"]).unwrap();
+            assert_eq!(names_of(&planned), ["backup.xbstream.zst"]);
+        }
+        let planned = plan(&part(2), &["backup.xbstream.zst-001", "backup.xbstream.zst-000", "MANIFEST"]).unwrap();
+        assert_eq!(names_of(&planned), ["backup.xbstream.zst-000", "backup.xbstream.zst-001"]);
+        assert_eq!((planned.stored_bytes(), planned.block), (20, 102_400));
+    }
+
+    #[test]
+    fn manifests_that_tell_nothing_are_of_gzip_under_the_name_of_the_flags() {
+        let old = Xtrabackup { stream_mode: "tar".into(), ..Xtrabackup::default() };
+        assert_eq!(names_of(&plan(&old, &["backup.tar.gz"]).unwrap()), ["backup.tar.gz"]);
+        let older = Xtrabackup { skip_compress: true, ..Xtrabackup::default() };
+        let planned = plan(&older, &["backup.xbstream"]).unwrap();
+        assert_eq!((names_of(&planned), planned.mode), (vec!["backup.xbstream"], StreamMode::Xbstream));
+    }
+
+    #[test]
+    fn what_cannot_be_gathered_is_refused_before_anything_is_touched() {
+        let refused = |part: &Xtrabackup, objects: &[&str]| {
+            let error = plan(part, objects).unwrap_err();
+            (error.failure().reason, error.to_string())
+        };
+        let (reason, text) = refused(&part(3), &["backup.xbstream.zst-000", "backup.xbstream.zst-002"]);
+        assert_eq!(reason, Reason::ObjectMissing);
+        assert!(text.contains("backup.xbstream.zst-001"), "{text}");
+        for (broken, expected) in [
+            (Xtrabackup { stripe_block_size: 0, ..part(2) }, "2 stripes and StripeBlockSize 0"),
+            (Xtrabackup { stripe_block_size: -5, ..part(2) }, "2 stripes and StripeBlockSize -5"),
+            (Xtrabackup { stream_mode: "cpio".into(), ..part(0) }, "\"cpio\" is no stream mode"),
+            (part(i32::MAX), "NumStripes is 2147483647"),
+        ] {
+            let (reason, text) = refused(&broken, &[]);
+            assert_eq!(reason, Reason::ManifestUnreadable, "{text}");
+            assert!(text.contains(expected), "{text}");
+        }
+        let external = Xtrabackup { compression_engine: "external".into(), ..part(0) };
+        assert!(matches!(plan(&external, &[]), Err(EngineError::CompressionUnknown { .. })));
+    }
+}

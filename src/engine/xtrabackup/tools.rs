@@ -1,0 +1,201 @@
+//! The programs of XtraBackup and the arguments that Vitess gives them.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::codec;
+use crate::engine::EngineError;
+
+/// How `xtrabackup --backup` wrote its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StreamMode {
+    #[default]
+    Xbstream,
+    /// XtraBackup 2.4 only.
+    Tar,
+}
+
+impl FromStr for StreamMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "xbstream" => Ok(Self::Xbstream),
+            "tar" => Ok(Self::Tar),
+            other => Err(format!("{other:?} is no stream mode: xbstream and tar are")),
+        }
+    }
+}
+
+/// What a restore of such a backup is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XtrabackupOptions {
+    /// Where xtrabackup and xbstream are; `None`: in PATH.
+    pub root_path: Option<PathBuf>,
+    /// For a MANIFEST that does not tell (Vitess before 5).
+    pub stream_mode: StreamMode,
+    pub prepare_flags: Vec<String>,
+    pub xbstream_flags: Vec<String>,
+}
+
+impl XtrabackupOptions {
+    /// The words of a flag's text, split as Vitess splits them.
+    ///
+    /// # Errors
+    /// `InvalidArguments` for a quote that is not closed.
+    pub fn words(flag: &str, text: &str) -> Result<Vec<String>, EngineError> {
+        if text.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        codec::split_words(text).map_err(|error| EngineError::InvalidArguments(format!("{flag}: {error}")))
+    }
+}
+
+/// One program with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+/// The programs of one restore, found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tools {
+    xtrabackup: PathBuf,
+    /// xbstream or tar.
+    unpacker: PathBuf,
+    mode: StreamMode,
+    prepare_flags: Vec<String>,
+    xbstream_flags: Vec<String>,
+}
+
+impl Tools {
+    /// # Errors
+    /// `XtrabackupNotFound`.
+    pub fn find(options: &XtrabackupOptions, mode: StreamMode) -> Result<Self, EngineError> {
+        let XtrabackupOptions { root_path, stream_mode: _, prepare_flags, xbstream_flags } = options;
+        let root = root_path.as_deref();
+        let unpacker = match mode {
+            StreamMode::Xbstream => program("xbstream", root)?,
+            // Vitess takes tar from PATH whatever the root path.
+            StreamMode::Tar => program("tar", None)?,
+        };
+        Ok(Self {
+            xtrabackup: program("xtrabackup", root)?,
+            unpacker,
+            mode,
+            prepare_flags: prepare_flags.clone(),
+            xbstream_flags: xbstream_flags.clone(),
+        })
+    }
+
+    /// Takes the stream on stdin apart, into a directory that exists.
+    pub fn unpack(&self, into: &Path) -> Invocation {
+        let directory = into.display().to_string();
+        let mut arguments = vec!["-C".to_owned(), directory];
+        match self.mode {
+            StreamMode::Xbstream => {
+                arguments.push("-xv".to_owned());
+                arguments.extend_from_slice(&self.xbstream_flags);
+            }
+            StreamMode::Tar => arguments.push("-xiv".to_owned()),
+        }
+        Invocation { program: self.unpacker.clone(), arguments }
+    }
+
+    /// Applies the redo log.
+    pub fn prepare(&self, my_cnf: &Path, directory: &Path) -> Invocation {
+        let mut invocation = self.with_defaults(my_cnf, "--prepare", directory);
+        invocation.arguments.extend_from_slice(&self.prepare_flags);
+        invocation
+    }
+
+    /// Moves the files to where my.cnf has its directories, which must be empty.
+    pub fn move_back(&self, my_cnf: &Path, directory: &Path) -> Invocation {
+        self.with_defaults(my_cnf, "--move-back", directory)
+    }
+
+    fn with_defaults(&self, my_cnf: &Path, what: &str, directory: &Path) -> Invocation {
+        let arguments = vec![
+            format!("--defaults-file={}", my_cnf.display()),
+            what.to_owned(),
+            format!("--target-dir={}", directory.display()),
+        ];
+        Invocation { program: self.xtrabackup.clone(), arguments }
+    }
+}
+
+fn program(name: &'static str, root: Option<&Path>) -> Result<PathBuf, EngineError> {
+    let found = match root {
+        Some(root) => Some(root.join(name)).filter(|path| path.is_file()),
+        None => std::env::var_os("PATH").and_then(|path| {
+            std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
+        }),
+    };
+    found.ok_or_else(|| EngineError::XtrabackupNotFound {
+        program: name,
+        place: root.map_or_else(|| "any directory of PATH".to_owned(), |root| root.display().to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tools(mode: StreamMode) -> Tools {
+        Tools {
+            xtrabackup: "/pxb/xtrabackup".into(),
+            unpacker: "/pxb/xbstream".into(),
+            mode,
+            prepare_flags: vec!["--use-memory=1G".into()],
+            xbstream_flags: vec!["--parallel=4".into()],
+        }
+    }
+
+    fn line(Invocation { program, arguments }: Invocation) -> String {
+        format!("{} {}", program.display(), arguments.join(" "))
+    }
+
+    #[test]
+    fn the_arguments_are_those_that_vitess_passes() {
+        let (my_cnf, directory) = (Path::new("/vt/vt_0000000101/my.cnf"), Path::new("/vt/vt_0000000101/tmp/x"));
+        let tools = tools(StreamMode::Xbstream);
+        assert_eq!(line(tools.unpack(directory)), "/pxb/xbstream -C /vt/vt_0000000101/tmp/x -xv --parallel=4");
+        assert_eq!(
+            line(tools.prepare(my_cnf, directory)),
+            "/pxb/xtrabackup --defaults-file=/vt/vt_0000000101/my.cnf --prepare --target-dir=/vt/vt_0000000101/tmp/x \
+             --use-memory=1G"
+        );
+        assert_eq!(
+            line(tools.move_back(my_cnf, directory)),
+            "/pxb/xtrabackup --defaults-file=/vt/vt_0000000101/my.cnf --move-back --target-dir=/vt/vt_0000000101/tmp/x"
+        );
+    }
+
+    #[test]
+    fn tar_is_told_to_go_on_after_the_blocks_of_zeros_that_xtrabackup_writes() {
+        assert_eq!(line(tools(StreamMode::Tar).unpack(Path::new("/x"))), "/pxb/xbstream -C /x -xiv");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_where_it_was_looked_for() {
+        let empty = tempfile::tempdir().unwrap();
+        let options = XtrabackupOptions { root_path: Some(empty.path().to_owned()), ..XtrabackupOptions::default() };
+        let missing = Tools::find(&options, StreamMode::Xbstream).unwrap_err();
+        assert_eq!(missing.to_string(), format!("cannot find xbstream in {}", empty.path().display()));
+        std::fs::write(empty.path().join("xbstream"), "").unwrap();
+        let missing = Tools::find(&options, StreamMode::Xbstream).unwrap_err();
+        assert_eq!(missing.to_string(), format!("cannot find xtrabackup in {}", empty.path().display()));
+        std::fs::write(empty.path().join("xtrabackup"), "").unwrap();
+        assert!(Tools::find(&options, StreamMode::Xbstream).is_ok());
+    }
+
+    #[test]
+    fn flags_are_split_as_a_shell_would_and_none_is_none() {
+        let words = |text| XtrabackupOptions::words("--xtrabackup-prepare-flags", text);
+        assert_eq!(words(" ").unwrap(), [""; 0]);
+        assert_eq!(words("--a='b c' --d").unwrap(), ["--a=b c", "--d"]);
+        let refused = words("'open").unwrap_err().to_string();
+        assert!(refused.starts_with("--xtrabackup-prepare-flags: "), "{refused}");
+    }
+}
