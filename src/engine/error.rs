@@ -247,6 +247,24 @@ impl EngineError {
         }
     }
 
+    /// For what only backups of the xtrabackup engine can meet.
+    fn xtrabackup_remedy(&self) -> &'static str {
+        match self {
+            Self::StripesUneven { .. } => {
+                "A stored stripe was cut short: restore another backup (--backup-name), and check the storage"
+            }
+            Self::XtrabackupNotFound { .. } => {
+                "Use a tablet image that has XtraBackup of the MySQL version's series, or say where it is (--xtrabackup-root-path)"
+            }
+            Self::PrepareFailed { .. } => {
+                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4), and --xtrabackup-prepare-flags must be flags of --prepare"
+            }
+            _ => {
+                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4)"
+            }
+        }
+    }
+
     fn remedy(&self) -> String {
         let remedy = match self {
             Self::InvalidArguments(_) | Self::Shard(_) => "Correct the arguments; --help lists them",
@@ -326,18 +344,10 @@ impl EngineError {
             Self::Decompression { .. } => {
                 "The stored object is damaged or was compressed in another way: restore another backup, and check the storage"
             }
-            Self::StripesUneven { .. } => {
-                "A stored stripe was cut short: restore another backup (--backup-name), and check the storage"
-            }
-            Self::XtrabackupNotFound { .. } => {
-                "Use a tablet image that has XtraBackup of the MySQL version's series, or say where it is (--xtrabackup-root-path)"
-            }
-            Self::XtrabackupFailed { .. } => {
-                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4)"
-            }
-            Self::PrepareFailed { .. } => {
-                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4), and --xtrabackup-prepare-flags must be flags of --prepare"
-            }
+            Self::StripesUneven { .. }
+            | Self::XtrabackupNotFound { .. }
+            | Self::XtrabackupFailed { .. }
+            | Self::PrepareFailed { .. } => self.xtrabackup_remedy(),
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",

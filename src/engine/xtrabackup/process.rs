@@ -129,12 +129,12 @@ mod tests {
         Invocation { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
     }
 
-    fn input(parts: Vec<Result<Bytes, EngineError>>) -> Option<BoxStream<'static, Result<Bytes, EngineError>>> {
-        Some(futures::stream::iter(parts).boxed())
+    fn input(parts: Vec<Result<Bytes, EngineError>>) -> BoxStream<'static, Result<Bytes, EngineError>> {
+        futures::stream::iter(parts).boxed()
     }
 
     async fn ended(script: &str, parts: Vec<Result<Bytes, EngineError>>) -> Ended {
-        match run(&shell(script), input(parts)).await {
+        match run(&shell(script), Some(input(parts))).await {
             Err(RunError::Program(ended)) => ended,
             Err(RunError::Engine(error)) => panic!("{error}"),
             Ok(()) => panic!("it ended well"),
@@ -144,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_gets_all_of_the_stream() {
         let parts = vec![Ok(Bytes::from_static(b"ab")), Ok(Bytes::from_static(b"cd"))];
-        assert!(run(&shell("test \"$(cat)\" = abcd"), input(parts)).await.is_ok());
+        assert!(run(&shell("test \"$(cat)\" = abcd"), Some(input(parts))).await.is_ok());
         assert!(run(&shell("exit 0"), None).await.is_ok());
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let marker = tempfile::tempdir().unwrap();
         let script = format!("cat >/dev/null; sleep 0.3; touch {}/ended", marker.path().display());
         let parts = vec![Ok(Bytes::from_static(b"ab")), Err(EngineError::invalid("broken"))];
-        let result = run(&shell(&script), input(parts)).await;
+        let result = run(&shell(&script), Some(input(parts))).await;
         assert!(matches!(result, Err(RunError::Engine(EngineError::InvalidArguments(text))) if text == "broken"));
         tokio::time::sleep(std::time::Duration::from_millis(600)).await;
         assert!(!marker.path().join("ended").exists());
