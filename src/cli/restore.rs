@@ -76,11 +76,11 @@ pub struct RestoreArguments {
     /// Run the decompressor that the MANIFEST names: only when everyone who can write to the storage is trusted
     #[arg(long)]
     pub external_decompressor_use_manifest: bool,
-    #[command(flatten)]
-    pub xtrabackup: XtrabackupArguments,
     /// How long to wait for mysqlctld's socket when the tablet's data was destroyed and mysqld is down
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub mysqlctld_timeout: GoDuration,
+    #[command(flatten)]
+    pub xtrabackup: XtrabackupArguments,
     #[command(flatten)]
     pub output: OutputArguments,
     #[command(flatten)]

@@ -37,7 +37,8 @@ pub async fn fill(
 ) -> Result<u64, EngineError> {
     let tools = Tools::find(options, stream.mode)?;
     let directory = place(layout).join(DIRECTORY);
-    remove(&directory)?;
+    let left = directory.clone();
+    blocking(move || remove(&left)).await?;
     make_directory(&directory, None)?;
     let filled = async {
         monitor.step(Step::CopyingFiles);
@@ -47,16 +48,21 @@ pub async fn fill(
         monitor.step(Step::PreparingFiles);
         run(&tools.prepare(&layout.my_cnf, &directory), What::Prepare, &directory).await?;
         run(&tools.move_back(&layout.my_cnf, &directory), What::MoveBack, &directory).await?;
-        for directory in [&layout.datadir, &layout.innodb_data_home_dir, &layout.innodb_log_group_home_dir] {
-            settle(directory, owner)?;
-        }
+        let filled =
+            [&layout.datadir, &layout.innodb_data_home_dir, &layout.innodb_log_group_home_dir].map(Clone::clone);
+        blocking(move || filled.iter().try_for_each(|directory| settle(directory, owner))).await?;
         Ok::<_, EngineError>(read)
     };
     let filled = filled.await;
-    let removed = remove(&directory);
+    let removed = blocking(move || remove(&directory)).await;
     let read = filled?;
     removed?;
     Ok(read)
+}
+
+/// Many files may take their time; meanwhile mysqld is watched and the run can be interrupted.
+async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'static) -> Result<(), EngineError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::internal(&error))?
 }
 
 /// Whether the programs are there that [`fill`] will need.
