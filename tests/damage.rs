@@ -7,7 +7,7 @@ mod engine_support;
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rstest::rstest;
@@ -39,10 +39,7 @@ impl Case {
 
     fn of(archive: &str) -> Self {
         let root = TempDir::new().unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vitess").join(archive);
-        let packed = fs::read(&path).unwrap_or_else(|error| panic!("fixture {archive} is missing: {error}"));
-        let plain = zstd::stream::read::Decoder::new(std::io::Cursor::new(packed)).unwrap();
-        tar::Archive::new(plain).unpack(root.path().join("backups")).unwrap();
+        support::unpack_fixture(archive, &root.path().join("backups"));
         Self { root, shard: "commerce/0".parse().unwrap() }
     }
 

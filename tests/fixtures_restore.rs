@@ -6,7 +6,6 @@ mod engine_support;
 mod support;
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use engine_support::checksums;
 use engine_support::process::run_to;
@@ -27,10 +26,7 @@ const ARCHIVES: [(&str, &str, &str); 7] = [
 
 fn restore(tablet: &Tablet, archive: &str, shard: &str, which: &str) -> serde_json::Value {
     let backups = tempfile::tempdir().unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vitess").join(archive);
-    let packed = std::fs::read(&path).unwrap_or_else(|error| panic!("fixture {archive} is missing: {error}"));
-    let plain = zstd::stream::read::Decoder::new(std::io::Cursor::new(packed)).unwrap();
-    tar::Archive::new(plain).unpack(backups.path()).unwrap();
+    support::unpack_fixture(archive, backups.path());
     run_to(
         0,
         &format!(

@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,10 +30,7 @@ struct Case {
 impl Case {
     fn new((archive, backup): (&str, &'static str)) -> Self {
         let case = Self { root: engine_support::open_directory(), backup };
-        let packed =
-            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vitess").join(archive)).unwrap();
-        let plain = zstd::stream::read::Decoder::new(std::io::Cursor::new(packed)).unwrap();
-        tar::Archive::new(plain).unpack(case.root.path().join("backups")).unwrap();
+        support::unpack_fixture(archive, &case.root.path().join("backups"));
         for directory in ["data", "innodb/data", "innodb/logs", "bin-logs", "relay-logs", "tmp"] {
             fs::create_dir_all(case.tablet_dir().join(directory)).unwrap();
         }
@@ -179,6 +176,10 @@ fn backups_of_one_object_and_of_three_stripes_are_restored_and_mariadb_starts_on
         [(SINGLE, 1, "MariaDB/0-1673791492-24"), (STRIPED, 3, "MariaDB/0-1673791492-32")]
     {
         let case = Case::new(fixture);
+        // What a killed run would have left.
+        let left = case.tablet_dir().join("tmp/xtrabackup-restore/ibdata1");
+        fs::create_dir(left.parent().unwrap()).unwrap();
+        fs::write(left, "left").unwrap();
         let (code, outcome) = case.restore_with_tools("");
         assert_eq!((code, &outcome["verdict"]), (0, &Value::from("Succeeded")), "{outcome:#}");
         assert_eq!((&outcome["engine"], &outcome["files"]), (&Value::from("xtrabackup"), &Value::from(objects)));

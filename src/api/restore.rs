@@ -84,7 +84,8 @@ pub struct VitessRestoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::later_object")]
     pub bootstrap: Option<serde_json::Value>,
-    /// Consider only backups that these engines made. Default: all. This version restores those of builtin and xtrabackup; the latter needs xtrabackup and xbstream in the PATH of the tablet's image.
+    /// Consider only backups that these engines made. Default: all. This version restores those of builtin and
+    /// xtrabackup; the latter needs xtrabackup and xbstream in the PATH of the tablet's image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 32)))]
     pub allowed_backup_engines: Vec<String>,

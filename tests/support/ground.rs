@@ -47,8 +47,9 @@ pub fn answer_of(script: &str, what: &str) -> PathBuf {
 
 /// Debian's MariaDB: has `sbin/mysqld`, `bin/mariadb`, and `xtrabackup/` with mariabackup and mbstream under the names of
 /// Percona's programs. Downloaded first when it is not in the cache (half a minute).
-pub fn mariadb() -> PathBuf {
-    given("VBO_MARIADB").unwrap_or_else(|| first_line_of("mariadb/build.sh", &[]))
+pub fn mariadb() -> &'static Path {
+    static MARIADB: OnceLock<PathBuf> = OnceLock::new();
+    MARIADB.get_or_init(|| given("VBO_MARIADB").unwrap_or_else(|| first_line_of("mariadb/build.sh", &[])))
 }
 
 /// etcd: from `VBO_ETCD`, else a link to the end-to-end cluster's one program (built first when it is not there, 6 minutes).

@@ -10,3 +10,14 @@ pub mod container;
 pub mod ground;
 pub mod mysql;
 pub mod vitess;
+
+/// Unpacks an archive of `tests/fixtures/vitess`: a storage root that Vitess wrote.
+///
+/// # Panics
+/// When the archive is missing.
+pub fn unpack_fixture(archive: &str, into: &std::path::Path) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vitess").join(archive);
+    let packed = std::fs::File::open(&path).unwrap_or_else(|error| panic!("fixture {archive} is missing: {error}"));
+    let plain = zstd::stream::read::Decoder::new(packed).expect("a zstd stream");
+    tar::Archive::new(plain).unpack(into).expect("the fixture can be unpacked");
+}

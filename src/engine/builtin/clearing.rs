@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, xtrabackup};
 use crate::mysqld::Layout;
 
 /// What a restore removes, as Vitess does (`removeExistingFiles`), except that the directories themselves stay: they may
@@ -43,6 +43,11 @@ impl Clearing {
         );
         files.sort_unstable();
         files.dedup();
+        // What a killed run left there; it is in the way of any backup's files, and its space will be free again.
+        let taken_apart = xtrabackup::directory(layout);
+        if fs::symlink_metadata(&taken_apart).is_ok_and(|found| found.is_dir()) {
+            directories.push(taken_apart);
+        }
         Ok(Self { directories, files })
     }
 
@@ -175,6 +180,27 @@ mod tests {
         }
         found.sort();
         found
+    }
+
+    #[test]
+    fn what_a_killed_run_took_apart_goes_too_and_counts_as_space_and_a_link_is_not_followed() {
+        let (root, layout) = tablet();
+        let before = Clearing::of(&layout).unwrap();
+        let left = layout.tablet_dir.join("tmp/xtrabackup-restore");
+        fs::create_dir_all(left.join("vt_commerce")).unwrap();
+        fs::write(left.join("vt_commerce/customer.ibd"), "1234567").unwrap();
+        let clearing = Clearing::of(&layout).unwrap();
+        assert_eq!(clearing.bytes(), before.bytes() + 7);
+        clearing.carry_out().unwrap();
+        assert_eq!(all_files(&layout.tablet_dir.join("tmp")), [""; 0]);
+
+        fs::remove_dir(&left).unwrap();
+        let elsewhere = root.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("precious"), "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &left).unwrap();
+        Clearing::of(&layout).unwrap().carry_out().unwrap();
+        assert_eq!(all_files(&elsewhere), ["precious"]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub use limits::Limits;
 pub use options::{BackupOptions, Verify};
 pub use restore::restore;
 pub use restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
+pub(in crate::engine) use target::{decompression, position as manifest_position, refuse_hook};
 pub use verify::{VerifyDone, VerifyOptions, verify};
 
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.

@@ -4,7 +4,7 @@
 //! older one, and only with `fallback` that one is taken. (Vitess skips a MANIFEST that it cannot read, and fails on the rest.)
 
 use crate::backup::choose::{Facts, PassedOver, Wanted, Why};
-use crate::backup::manifest::{Method, Xtrabackup};
+use crate::backup::manifest::{Builtin, Method, Xtrabackup};
 use crate::backup::name;
 use crate::codec::Decompression;
 use crate::engine::EngineError;
@@ -12,7 +12,7 @@ use crate::engine::builtin::restored::RestoreOptions;
 use crate::engine::builtin::space;
 use crate::engine::builtin::target::{self, Target};
 use crate::engine::catalogue::{self, Chosen};
-use crate::engine::xtrabackup::{self, StoredStream};
+use crate::engine::xtrabackup::{self, StoredStream, Tools};
 use crate::mysqld::{Layout, ServerVersion, check_compatible};
 use crate::progress::Monitor;
 use crate::replication::Position;
@@ -28,14 +28,14 @@ pub struct Picked {
 /// What a backup fills the data directories with: its engine's own.
 pub enum Content {
     Files { target: Target, decompression: Decompression },
-    Stream(Box<StoredStream>),
+    Stream { stream: StoredStream, tools: Tools },
 }
 
 impl Content {
     pub fn position(&self) -> Option<&Position> {
         match self {
             Self::Files { target, .. } => target.position.as_ref(),
-            Self::Stream(stream) => stream.position.as_ref(),
+            Self::Stream { stream, .. } => stream.position.as_ref(),
         }
     }
 
@@ -43,7 +43,7 @@ impl Content {
     pub fn stored_bytes(&self) -> u64 {
         match self {
             Self::Files { target, .. } => target.stored_bytes(),
-            Self::Stream(stream) => stream.stored_bytes(),
+            Self::Stream { stream, .. } => stream.stored_bytes(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Content {
     pub fn files(&self) -> u64 {
         match self {
             Self::Files { target, .. } => target.files.len() as u64,
-            Self::Stream(stream) => stream.objects.len() as u64,
+            Self::Stream { stream, .. } => stream.objects.len() as u64,
         }
     }
 }
@@ -162,34 +162,36 @@ impl<'a> Pick<'a> {
     async fn examine(&self, chosen: Chosen) -> Result<Picked, EngineError> {
         let name = chosen.handle.name();
         if let Method::Xtrabackup(part) = &chosen.manifest.method {
-            let stream = self.examine_stream(&chosen, part).await?;
-            return Ok(Picked { chosen, content: Content::Stream(Box::new(stream)) });
+            let content = self.examine_stream(&chosen, part).await?;
+            return Ok(Picked { chosen, content });
         }
         let builtin = target::builtin_of(name, &chosen.manifest)?;
         if let Some(server) = self.version.as_deref().and_then(|version| ServerVersion::parse(version).ok()) {
             target::check_redo_log(name, builtin, &server)?;
         }
-        let external = self.options.external_decompressor.as_deref();
-        let use_manifest = self.options.external_decompressor_use_manifest;
-        let decompression = target::decompression(name, builtin, external, use_manifest)?;
+        let Builtin { compression_engine: engine, skip_compress, external_decompressor, file_entries: _ } = builtin;
+        let decompressor = self.decompressor(external_decompressor);
+        let decompression = target::decompression(name, engine, *skip_compress, decompressor)?;
         let objects = chosen.handle.objects().await?;
         let target = target::plan(name, &chosen.manifest, &objects, &self.layout)?;
         space::check(&self.layout, &target)?;
         Ok(Picked { chosen, content: Content::Files { target, decompression } })
     }
 
-    async fn examine_stream(&self, chosen: &Chosen, part: &Xtrabackup) -> Result<StoredStream, EngineError> {
-        let RestoreOptions { external_decompressor, external_decompressor_use_manifest, xtrabackup: options, .. } =
-            self.options;
-        let from_manifest = Some(part.external_decompressor.as_str())
-            .filter(|command| *external_decompressor_use_manifest && !command.is_empty());
-        let decompressor = external_decompressor.as_deref().or(from_manifest);
+    async fn examine_stream(&self, chosen: &Chosen, part: &Xtrabackup) -> Result<Content, EngineError> {
+        let (options, decompressor) = (&self.options.xtrabackup, self.decompressor(&part.external_decompressor));
         let (name, objects) = (chosen.handle.name(), chosen.handle.objects().await?);
-        let stream = StoredStream::plan(name, &chosen.manifest, part, &objects, options, decompressor)?;
+        let stream = StoredStream::plan(name, &chosen.manifest, part, &objects, options.stream_mode, decompressor)?;
         // Without the programs nothing may go.
-        xtrabackup::check_tools(&stream, options)?;
-        space::check_bytes(&self.layout, xtrabackup::place(&self.layout), stream.stored_bytes())?;
-        Ok(stream)
+        let tools = Tools::find(options, stream.mode)?;
+        space::check_bytes(&self.layout, &xtrabackup::directory(&self.layout), stream.stored_bytes())?;
+        Ok(Content::Stream { stream, tools })
+    }
+
+    /// The operator's command, or the MANIFEST's where the operator opted in.
+    fn decompressor<'b>(&'b self, of_manifest: &'b str) -> Option<&'b str> {
+        let opted_in = self.options.external_decompressor_use_manifest && !of_manifest.is_empty();
+        self.options.external_decompressor.as_deref().or(opted_in.then_some(of_manifest))
     }
 }
 

@@ -321,9 +321,9 @@ impl<'a> Attempt<'a> {
         let Picked { chosen, content } = picked;
         let (target, decompression) = match content {
             Content::Files { target, decompression } => (target, decompression),
-            Content::Stream(stream) => {
-                let RestoreOptions { xtrabackup: options, limits, .. } = self.options;
-                return xtrabackup::fill(&chosen.handle, stream, layout, options, limits, owner, self.monitor).await;
+            Content::Stream { stream, tools } => {
+                let limits = &self.options.limits;
+                return xtrabackup::fill(&chosen.handle, stream, tools, layout, limits, owner, self.monitor).await;
             }
         };
         self.monitor.step(Step::CopyingFiles);

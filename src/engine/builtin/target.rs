@@ -85,10 +85,7 @@ pub fn builtin_of<'a>(backup: &str, manifest: &'a Manifest) -> Result<&'a Builti
     let Method::Builtin(builtin) = &manifest.method else {
         return Err(EngineError::EngineNotSupported { engine: manifest.engine().to_owned() });
     };
-    if let Some(hook) = manifest.transform_hook() {
-        let cause = format!("its files went through the script {hook:?} (TransformHook, gone since Vitess 16)");
-        return Err(unusable(backup, &cause));
-    }
+    refuse_hook(backup, manifest)?;
     if let Some(entry) = builtin.file_entries.iter().find(|entry| has_chunks(entry)) {
         let cause = format!("file {:?} is stored in chunks, which this version cannot read", entry.name);
         return Err(unusable(backup, &cause));
@@ -127,16 +124,37 @@ fn unusable(backup: &str, cause: &str) -> EngineError {
     EngineError::ManifestUnusable { backup: backup.to_owned(), cause: cause.to_owned() }
 }
 
-/// How the objects are to be decompressed. The MANIFEST's own command is used only when the operator opted in.
+/// What went through an operator's script before it was stored, nobody can read any more, whatever the engine.
+///
+/// # Errors
+/// `ManifestUnusable`.
+pub fn refuse_hook(backup: &str, manifest: &Manifest) -> Result<(), EngineError> {
+    let Some(hook) = manifest.transform_hook() else { return Ok(()) };
+    let cause = format!("its files went through the script {hook:?} (TransformHook, gone since Vitess 16)");
+    Err(unusable(backup, &cause))
+}
+
+/// The MANIFEST's Position.
+///
+/// # Errors
+/// `ManifestUnusable`.
+pub fn position(backup: &str, manifest: &Manifest) -> Result<Option<Position>, EngineError> {
+    Position::decode(&manifest.position)
+        .map_err(|error| unusable(backup, &format!("its position cannot be read: {error}")))
+}
+
+/// How the objects are to be decompressed: by the MANIFEST's CompressionEngine and SkipCompress, and for the engine
+/// `external` by this command.
+///
+/// # Errors
+/// `CompressionUnknown`.
 pub fn decompression(
     backup: &str,
-    builtin: &Builtin,
+    engine: &str,
+    skip_compress: bool,
     external: Option<&str>,
-    use_manifest: bool,
 ) -> Result<Decompression, EngineError> {
-    let from_manifest =
-        Some(builtin.external_decompressor.as_str()).filter(|command| use_manifest && !command.is_empty());
-    Decompression::new(&builtin.compression_engine, builtin.skip_compress, external.or(from_manifest))
+    Decompression::new(engine, skip_compress, external)
         .map_err(|error| EngineError::CompressionUnknown { backup: backup.to_owned(), cause: error.to_string() })
 }
 
@@ -210,12 +228,10 @@ pub fn plan(
         Base::BinLog => layout.log_bin.parent().map(Path::to_owned),
         Base::Other(_) => None,
     })?;
-    let position = Position::decode(&manifest.position)
-        .map_err(|error| unusable(backup, &format!("its position cannot be read: {error}")))?;
     Ok(Target {
         files,
         empty_directories: empty_directories(backup, manifest, layout)?,
-        position,
+        position: position(backup, manifest)?,
         data_bytes: manifest.unknown.get(DATA_BYTES).and_then(serde_json::Value::as_u64),
     })
 }

@@ -12,7 +12,7 @@ use crate::codec::Tally;
 use crate::engine::EngineError;
 use crate::engine::builtin::target::{self, TargetFile};
 use crate::engine::catalogue::{self, Look};
-use crate::engine::xtrabackup::{self, StoredStream, XtrabackupOptions};
+use crate::engine::xtrabackup::{self, StoredStream, StreamMode};
 use crate::progress::{Monitor, Step};
 use crate::storage::{BackupHandle, BackupStorage, StoredObject};
 use crate::topo::KeyspaceShard;
@@ -76,35 +76,40 @@ pub async fn verify(
         }
         Look::Missing => return Err(unusable(Why::Incomplete)),
     };
-    if let Method::Xtrabackup(part) = &manifest.method {
-        let stream = StoredStream::plan(name, &manifest, part, &objects, &XtrabackupOptions::default(), None)?;
-        monitor.totals(stream.stored_bytes(), stream.objects.len() as u64);
-        xtrabackup::read_through(&handle, &stream, monitor).await?;
-        let names = stream.objects.iter().map(|object| object.name.clone()).collect();
-        let mut warnings = strays(&objects, &names);
-        warnings.push(NO_HASHES.to_owned());
-        return Ok(VerifyDone {
-            files: stream.objects.len() as u64,
-            stored_bytes: objects.iter().map(|object| object.size).sum(),
-            warnings,
-            manifest,
-        });
-    }
-    let builtin = target::builtin_of(name, &manifest)?;
+    let (read, unchecked) = match &manifest.method {
+        Method::Xtrabackup(part) => {
+            let stream = StoredStream::plan(name, &manifest, part, &objects, StreamMode::default(), None)?;
+            xtrabackup::read_through(&handle, &stream, monitor).await?;
+            (stream.objects.into_iter().map(|object| object.name).collect(), Some(NO_HASHES.to_owned()))
+        }
+        _ => (check_all(&handle, &manifest, &objects, options, monitor).await?, None),
+    };
+    Ok(VerifyDone {
+        files: read.len() as u64,
+        stored_bytes: objects.iter().map(|object| object.size).sum(),
+        warnings: strays(&objects, &read).into_iter().chain(unchecked).collect(),
+        manifest,
+    })
+}
+
+/// Every file of a builtin backup; gives their objects.
+async fn check_all(
+    handle: &BackupHandle,
+    manifest: &Manifest,
+    objects: &[StoredObject],
+    options: &VerifyOptions,
+    monitor: &dyn Monitor,
+) -> Result<HashSet<String>, EngineError> {
+    let builtin = target::builtin_of(handle.name(), manifest)?;
     // Nothing is written: the bases only keep the paths apart.
-    let files = target::files(name, builtin, &objects, |base| Some(PathBuf::from(base.as_str())))?;
+    let files = target::files(handle.name(), builtin, objects, |base| Some(PathBuf::from(base.as_str())))?;
     monitor.totals(files.iter().map(|file| file.stored).sum(), files.len() as u64);
     futures::stream::iter(&files)
-        .map(|file| check(&handle, file, monitor))
+        .map(|file| check(handle, file, monitor))
         .buffer_unordered(options.concurrency.max(1))
         .try_collect::<()>()
         .await?;
-    Ok(VerifyDone {
-        files: files.len() as u64,
-        stored_bytes: objects.iter().map(|object| object.size).sum(),
-        warnings: strays(&objects, &files.into_iter().map(|file| file.object).collect()),
-        manifest,
-    })
+    Ok(files.into_iter().map(|file| file.object).collect())
 }
 
 /// A warning for each object that nobody asks for.

@@ -13,13 +13,10 @@ use crate::engine::builtin::{Limits, body_failed, make_directory};
 use crate::engine::xtrabackup::process::{self, Ended, RunError};
 use crate::engine::xtrabackup::stored::StoredStream;
 use crate::engine::xtrabackup::stripes::{self, Stripe};
-use crate::engine::xtrabackup::tools::{Invocation, StreamMode, Tools, XtrabackupOptions};
+use crate::engine::xtrabackup::tools::{Invocation, StreamMode, Tools};
 use crate::mysqld::{Layout, Owner};
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupHandle;
-
-/// Below [`place`]; what an earlier run left there goes.
-const DIRECTORY: &str = "xtrabackup-restore";
 
 /// Fills the directories of the layout, which must be there and empty. Gives the bytes of the stream.
 ///
@@ -29,22 +26,21 @@ const DIRECTORY: &str = "xtrabackup-restore";
 pub async fn fill(
     handle: &BackupHandle,
     stream: &StoredStream,
+    tools: &Tools,
     layout: &Layout,
-    options: &XtrabackupOptions,
     limits: &Limits,
     owner: Option<Owner>,
     monitor: &dyn Monitor,
 ) -> Result<u64, EngineError> {
-    let tools = Tools::find(options, stream.mode)?;
-    let directory = place(layout).join(DIRECTORY);
-    let left = directory.clone();
-    blocking(move || remove(&left)).await?;
+    let directory = directory(layout);
+    // What was in it went with the old data; a link in its place must not lead elsewhere.
+    remove(&directory)?;
     make_directory(&directory, None)?;
     let filled = async {
         monitor.step(Step::CopyingFiles);
         // How much the stream holds, nobody says.
         monitor.totals(0, stream.objects.len() as u64);
-        let read = unpack(handle, stream, &tools, &directory, limits, monitor).await?;
+        let read = unpack(handle, stream, tools, &directory, limits, monitor).await?;
         monitor.step(Step::PreparingFiles);
         run(&tools.prepare(&layout.my_cnf, &directory), What::Prepare, &directory).await?;
         run(&tools.move_back(&layout.my_cnf, &directory), What::MoveBack, &directory).await?;
@@ -65,20 +61,14 @@ async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'stati
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::internal(&error))?
 }
 
-/// Whether the programs are there that [`fill`] will need.
-///
-/// # Errors
-/// `XtrabackupNotFound`.
-pub fn check_tools(stream: &StoredStream, options: &XtrabackupOptions) -> Result<(), EngineError> {
-    Tools::find(options, stream.mode).map(|_| ())
+/// Where a backup is taken apart: below my.cnf's tmpdir, as in Vitess, when that is the tablet's own; else in the tablet's
+/// directory. Nothing but a run makes it, and [`fill`] removes it.
+pub fn directory(layout: &Layout) -> PathBuf {
+    let place = if layout.tmpdir.starts_with(&layout.tablet_dir) { &layout.tmpdir } else { &layout.tablet_dir };
+    place.join("xtrabackup-restore")
 }
 
-/// Where a backup is taken apart: my.cnf's tmpdir, as in Vitess, when that is the tablet's own; else the tablet's directory.
-pub fn place(layout: &Layout) -> &Path {
-    if layout.tmpdir.starts_with(&layout.tablet_dir) { &layout.tmpdir } else { &layout.tablet_dir }
-}
-
-/// The backup's stream, decompressed and gathered. `advanced` is told all bytes.
+/// The backup's stream, decompressed and gathered; `monitor` is told of all bytes.
 fn open<'a>(
     handle: &'a BackupHandle,
     stream: &'a StoredStream,
@@ -86,9 +76,15 @@ fn open<'a>(
     monitor: &'a dyn Monitor,
 ) -> Stripe<'a> {
     let bandwidth = limits.bandwidth();
-    // Stripes are read side by side; a single one may have all cores.
-    let parallel =
-        if stream.objects.len() > 1 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let parallel = match stream.objects.as_slice() {
+        [one] => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let cost = |blocks| stream.decompression.stream_memory(blocks);
+            limits.budget().share(one.size, one.size, cores, cost).blocks
+        }
+        // Stripes are all open at once, and read side by side.
+        _ => 1,
+    };
     let stripes = stream.objects.iter().map(|object| {
         let bandwidth = bandwidth.clone();
         let opened = async move {
@@ -103,7 +99,8 @@ fn open<'a>(
         backup: handle.name().to_owned(),
         object: stream.objects.get(place).map(|object| object.name.clone()).unwrap_or_default(),
     };
-    stripes::gather(stripes.collect(), stream.block, uneven)
+    let gathered = stripes::gather(stripes.collect(), stream.block, uneven);
+    gathered.inspect_ok(|bytes| monitor.advanced(bytes.len() as u64, 0)).boxed()
 }
 
 /// Reads all of it and writes nothing.
@@ -115,6 +112,8 @@ pub async fn read_through(
     stream: &StoredStream,
     monitor: &dyn Monitor,
 ) -> Result<(), EngineError> {
+    // How much the stream holds, nobody says.
+    monitor.totals(0, stream.objects.len() as u64);
     open(handle, stream, &Limits::default(), monitor).try_for_each(async |_| Ok(())).await?;
     stream.objects.iter().for_each(|_| monitor.file_done());
     Ok(())
@@ -129,10 +128,7 @@ async fn unpack(
     monitor: &dyn Monitor,
 ) -> Result<u64, EngineError> {
     let mut read = 0;
-    let input = open(handle, stream, limits, monitor).inspect_ok(|bytes| {
-        read += bytes.len() as u64;
-        monitor.advanced(bytes.len() as u64, 0);
-    });
+    let input = open(handle, stream, limits, monitor).inspect_ok(|bytes| read += bytes.len() as u64);
     let what = if stream.mode == StreamMode::Tar { What::Tar } else { What::Xbstream };
     let ended = process::run(&tools.unpack(directory), Some(input.boxed())).await;
     ended.map_err(|error| told(error, what, directory))?;
@@ -212,9 +208,9 @@ mod tests {
     #[test]
     fn a_backup_is_taken_apart_in_the_tablets_own_directory() {
         let mut layout = Layout::vitess_default_for_uid(Path::new("/vt/vt_0000000101"), 101);
-        assert_eq!(place(&layout), Path::new("/vt/vt_0000000101/tmp"));
+        assert_eq!(directory(&layout), Path::new("/vt/vt_0000000101/tmp/xtrabackup-restore"));
         layout.tmpdir = "/tmp".into();
-        assert_eq!(place(&layout), Path::new("/vt/vt_0000000101"));
+        assert_eq!(directory(&layout), Path::new("/vt/vt_0000000101/xtrabackup-restore"));
     }
 
     #[test]

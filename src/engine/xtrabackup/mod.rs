@@ -18,6 +18,6 @@ mod stored;
 mod stripes;
 mod tools;
 
-pub use fill::{check_tools, fill, place, read_through};
+pub use fill::{directory, fill, read_through};
 pub use stored::StoredStream;
-pub use tools::{StreamMode, XtrabackupOptions};
+pub use tools::{StreamMode, Tools, XtrabackupOptions};

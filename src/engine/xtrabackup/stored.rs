@@ -2,8 +2,8 @@
 
 use crate::backup::manifest::{Manifest, Xtrabackup};
 use crate::codec::Decompression;
-use crate::engine::EngineError;
-use crate::engine::xtrabackup::tools::{StreamMode, XtrabackupOptions};
+use crate::engine::xtrabackup::tools::StreamMode;
+use crate::engine::{EngineError, builtin};
 use crate::replication::Position;
 use crate::storage::StoredObject;
 
@@ -28,6 +28,8 @@ impl StoredStream {
         self.objects.iter().map(|object| object.size).sum()
     }
 
+    /// `unless_told`: for a MANIFEST without StreamMode. `decompressor`: for the compression engine `external`.
+    ///
     /// # Errors
     /// `ManifestUnusable`, `CompressionUnknown`, `ObjectsMissing`.
     pub fn plan(
@@ -35,24 +37,23 @@ impl StoredStream {
         manifest: &Manifest,
         part: &Xtrabackup,
         objects: &[StoredObject],
-        options: &XtrabackupOptions,
+        unless_told: StreamMode,
         decompressor: Option<&str>,
     ) -> Result<Self, EngineError> {
         let unusable = |cause: String| EngineError::ManifestUnusable { backup: backup.to_owned(), cause };
+        builtin::refuse_hook(backup, manifest)?;
         let Xtrabackup { compression_engine, stream_mode, stripe_block_size, skip_compress, .. } = part;
         let mode = match stream_mode.as_str() {
-            "" => options.stream_mode,
+            "" => unless_told,
             named => named.parse().map_err(|error| unusable(format!("StreamMode {error}")))?,
         };
-        let decompression = Decompression::new(compression_engine, *skip_compress, decompressor)
-            .map_err(|error| EngineError::CompressionUnknown { backup: backup.to_owned(), cause: error.to_string() })?;
+        let decompression = builtin::decompression(backup, compression_engine, *skip_compress, decompressor)?;
         let names = names(part, mode).map_err(unusable)?;
         let block = u64::try_from(*stripe_block_size).unwrap_or(0);
         if names.len() > 1 && block == 0 {
             return Err(unusable(format!("it has {} stripes and StripeBlockSize {stripe_block_size}", names.len())));
         }
-        let position = Position::decode(&manifest.position)
-            .map_err(|error| unusable(format!("its position cannot be read: {error}")))?;
+        let position = builtin::manifest_position(backup, manifest)?;
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for name in names {
             match objects.iter().find(|object| object.name == name) {
@@ -103,7 +104,7 @@ mod tests {
     fn plan(part: &Xtrabackup, objects: &[&str]) -> Result<StoredStream, EngineError> {
         let objects: Vec<_> = objects.iter().map(|name| StoredObject { name: (*name).to_owned(), size: 10 }).collect();
         let manifest = Manifest { position: "MariaDB/0-1-8".into(), ..Manifest::default() };
-        StoredStream::plan("x", &manifest, part, &objects, &XtrabackupOptions::default(), None)
+        StoredStream::plan("x", &manifest, part, &objects, StreamMode::default(), None)
     }
 
     fn names_of(planned: &StoredStream) -> Vec<&str> {
@@ -149,6 +150,10 @@ mod tests {
             assert_eq!(reason, Reason::ManifestUnreadable, "{text}");
             assert!(text.contains(expected), "{text}");
         }
+        let hook = serde_json::Map::from_iter([("TransformHook".to_owned(), "encrypt".into())]);
+        let manifest = Manifest { unknown: hook, ..Manifest::default() };
+        let hooked = StoredStream::plan("x", &manifest, &part(0), &[], StreamMode::default(), None).unwrap_err();
+        assert!(hooked.to_string().contains("TransformHook"), "{hooked}");
         let external = Xtrabackup { compression_engine: "external".into(), ..part(0) };
         assert!(matches!(plan(&external, &[]), Err(EngineError::CompressionUnknown { .. })));
     }

@@ -1,9 +1,10 @@
 //! The programs of XtraBackup and the arguments that Vitess gives them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::codec;
+use crate::codec::{self, CodecError};
 use crate::engine::EngineError;
 
 /// How `xtrabackup --backup` wrote its stream.
@@ -47,7 +48,12 @@ impl XtrabackupOptions {
         if text.trim().is_empty() {
             return Ok(Vec::new());
         }
-        codec::split_words(text).map_err(|error| EngineError::InvalidArguments(format!("{flag}: {error}")))
+        codec::split_words(text).map_err(|error| match error {
+            CodecError::Command { command, problem } => {
+                EngineError::InvalidArguments(format!("{flag}: {command:?} {problem}"))
+            }
+            other => EngineError::InvalidArguments(format!("{flag}: {other}")),
+        })
     }
 }
 
@@ -127,15 +133,19 @@ impl Tools {
 
 fn program(name: &'static str, root: Option<&Path>) -> Result<PathBuf, EngineError> {
     let found = match root {
-        Some(root) => Some(root.join(name)).filter(|path| path.is_file()),
+        Some(root) => Some(root.join(name)).filter(|path| may_run(path)),
         None => std::env::var_os("PATH").and_then(|path| {
-            std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
+            std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| may_run(path))
         }),
     };
     found.ok_or_else(|| EngineError::XtrabackupNotFound {
         program: name,
         place: root.map_or_else(|| "any directory of PATH".to_owned(), |root| root.display().to_string()),
     })
+}
+
+fn may_run(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -183,10 +193,15 @@ mod tests {
         let options = XtrabackupOptions { root_path: Some(empty.path().to_owned()), ..XtrabackupOptions::default() };
         let missing = Tools::find(&options, StreamMode::Xbstream).unwrap_err();
         assert_eq!(missing.to_string(), format!("cannot find xbstream in {}", empty.path().display()));
-        std::fs::write(empty.path().join("xbstream"), "").unwrap();
+        let file = |name: &str, mode| {
+            std::fs::write(empty.path().join(name), "").unwrap();
+            std::fs::set_permissions(empty.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        file("xbstream", 0o755);
+        file("xtrabackup", 0o644); // is no program
         let missing = Tools::find(&options, StreamMode::Xbstream).unwrap_err();
         assert_eq!(missing.to_string(), format!("cannot find xtrabackup in {}", empty.path().display()));
-        std::fs::write(empty.path().join("xtrabackup"), "").unwrap();
+        file("xtrabackup", 0o755);
         assert!(Tools::find(&options, StreamMode::Xbstream).is_ok());
     }
 
@@ -196,6 +211,6 @@ mod tests {
         assert_eq!(words(" ").unwrap(), [""; 0]);
         assert_eq!(words("--a='b c' --d").unwrap(), ["--a=b c", "--d"]);
         let refused = words("'open").unwrap_err().to_string();
-        assert!(refused.starts_with("--xtrabackup-prepare-flags: "), "{refused}");
+        assert_eq!(refused, "--xtrabackup-prepare-flags: \"'open\" has a quote that is not closed");
     }
 }
