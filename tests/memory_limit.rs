@@ -6,6 +6,7 @@
 mod engine_support;
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
@@ -41,7 +42,8 @@ fn write_file(path: &Path, size: u64, seed: u64) {
 struct Seen {
     /// The most bytes that it had in memory.
     peak: u64,
-    /// The nicenesses of its threads, the main one first.
+    /// The nicenesses of all threads that it ever had, the main one first: each as it was last seen, for one that is just
+    /// being started has still that of the thread which starts it.
     nice: Vec<i64>,
     log: String,
 }
@@ -53,7 +55,7 @@ fn observe(arguments: &str) -> Seen {
         .stderr(log.reopen().unwrap())
         .spawn()
         .unwrap();
-    let (mut peak, mut nice) = (0, Vec::new());
+    let (mut peak, mut nice) = (0, BTreeMap::new());
     let process = Path::new("/proc").join(child.id().to_string());
     let status = loop {
         if let Ok(text) = std::fs::read_to_string(process.join("status"))
@@ -61,10 +63,7 @@ fn observe(arguments: &str) -> Seen {
         {
             peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
         }
-        let seen = niceness(&process, child.id());
-        if seen.len() > nice.len() {
-            nice = seen;
-        }
+        nice.extend(niceness(&process));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -72,17 +71,20 @@ fn observe(arguments: &str) -> Seen {
     };
     let log = std::fs::read_to_string(log.path()).unwrap();
     assert!(status.success(), "{arguments}:\n{log}");
-    Seen { peak, nice, log }
+    let main = nice.remove(&child.id()).expect("the main thread was seen");
+    Seen { peak, nice: [main].into_iter().chain(nice.into_values()).collect(), log }
 }
 
-fn niceness(process: &Path, main: u32) -> Vec<i64> {
+/// Of each thread that a process has now, by its number.
+fn niceness(process: &Path) -> Vec<(u32, i64)> {
     let Ok(threads) = process.join("task").read_dir() else { return Vec::new() };
-    let mut ids: Vec<u32> =
-        threads.flatten().map(|thread| thread.file_name().to_str().unwrap().parse().unwrap()).collect();
-    ids.sort_by_key(|id| (*id != main, *id));
-    let stats = ids.iter().flat_map(|id| std::fs::read_to_string(process.join(format!("task/{id}/stat"))));
-    // The 19th field; those after the name begin with the 3rd.
-    stats.map(|stat| stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()).collect()
+    let ids = threads.flatten().map(|thread| thread.file_name().to_str().unwrap().parse().unwrap());
+    ids.filter_map(|id: u32| {
+        let stat = std::fs::read_to_string(process.join(format!("task/{id}/stat"))).ok()?;
+        // The 19th field; those after the name begin with the 3rd.
+        Some((id, stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()))
+    })
+    .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,9 +117,10 @@ async fn a_run_keeps_within_its_memory_limit_whatever_the_codec_and_the_concurre
         assert!(seen.peak > 10 * MIB && seen.peak <= LIMIT, "{codec}: backup {} MiB\n{}", seen.peak / MIB, seen.log);
         assert!(seen.log.contains("of the largest files be copied at a time, not 64"), "{}", seen.log);
         // From where the test itself stands; mysqld may be started from the main thread.
-        let (own, lower) = (niceness(Path::new("/proc/self"), std::process::id())[0], |nice: i64| (nice + 5).min(19));
+        let own = BTreeMap::from_iter(niceness(Path::new("/proc/self")))[&std::process::id()];
+        let lower = (own + 5).min(19);
         assert_eq!(seen.nice.first(), Some(&own));
-        assert!(seen.nice.len() > 2 && seen.nice[1..].iter().all(|nice| *nice == lower(own)), "{:?}", seen.nice);
+        assert!(seen.nice.len() > 2 && seen.nice[1..].iter().all(|nice| *nice == lower), "{:?}", seen.nice);
 
         let volume = tempfile::tempdir().unwrap();
         let restored = volume.path().join("vt_0000000101");
