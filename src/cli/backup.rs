@@ -7,8 +7,10 @@ use crate::backup::report::{Operation, Outcome};
 use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
+use crate::cli::xtrabackup::BackingUpArguments;
 use crate::codec::{Codec, CodecError, Compression};
 use crate::engine::builtin::{self, BackupOptions, CopyChoice, Verify};
+use crate::engine::xtrabackup;
 use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
@@ -16,13 +18,15 @@ use crate::topo::TabletAlias;
 const LONG_ABOUT: &str = "\
 Back up a tablet, as Vitess's own `Backup` does and in its format.
 
-Replication and mysqld are stopped, the files are copied, and everything is put back as it was, whatever happens in between.
-A journal in the tablet's directory survives the end of this process: `vitess-backup recover` then puts the tablet back, and
-so does the next backup. The backup counts only when its MANIFEST is there, which is written last.";
+The builtin engine stops replication and mysqld, copies the files, and puts everything back as it was, whatever happens in
+between. A journal in the tablet's directory survives the end of this process: `vitess-backup recover` then puts the tablet
+back, and so does the next backup. The xtrabackup engine copies from the running mysqld, which goes on serving. Either way the
+backup counts only when its MANIFEST is there, which is written last.";
 
 const EXAMPLE: &str = "\
-Example:
-  vitess-backup backup zone1-0000000101 --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --backup-storage-implementation file --file-backup-storage-root /backups";
+Examples:
+  vitess-backup backup zone1-0000000101 --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --backup-storage-implementation file --file-backup-storage-root /backups
+  vitess-backup backup zone1-0000000101 --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --backup-engine-implementation xtrabackup --xtrabackup-user xtrabackup --xtrabackup-stripes 4 --backup-storage-implementation file --file-backup-storage-root /backups";
 
 /// Back up a tablet
 #[derive(Debug, Args)]
@@ -37,7 +41,7 @@ pub struct BackupArguments {
     /// The engine that reads the tablet's data
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineArgument::Builtin)]
     pub backup_engine_implementation: EngineArgument,
-    /// How many files to copy at a time
+    /// How many files to copy at a time (builtin engine)
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     #[command(flatten)]
@@ -51,12 +55,14 @@ pub struct BackupArguments {
     pub verify: VerifyArgument,
     #[command(flatten)]
     pub compression: CompressionArguments,
-    /// Go on although the tablet is a primary: its shard cannot be written to meanwhile
+    /// Go on although the tablet is a primary: with the builtin engine its shard cannot be written to meanwhile
     #[arg(long)]
     pub allow_primary: bool,
     /// Shut mysqld down with innodb_fast_shutdown=0, so that a newer MySQL may start on the backup
     #[arg(long)]
     pub upgrade_safe: bool,
+    #[command(flatten)]
+    pub xtrabackup: BackingUpArguments,
     /// Go on although some files cannot be carried by Vitess's format
     #[arg(long)]
     pub allow_incomplete: bool,
@@ -106,6 +112,9 @@ pub struct CompressionArguments {
     /// The command that compresses stdin to stdout, for the engine external
     #[arg(long, value_name = "COMMAND")]
     pub external_compressor: Option<String>,
+    /// How the objects of an xtrabackup backup end that an external compressor made (.xz) [default: as the engine named]
+    #[arg(long, value_name = "SUFFIX")]
+    pub external_compressor_extension: Option<String>,
     /// The command that a reader shall use, written to the MANIFEST
     #[arg(long, value_name = "COMMAND")]
     pub manifest_external_decompressor: Option<String>,
@@ -157,10 +166,26 @@ impl EngineCommand for BackupArguments {
         tablet.alias = Some(self.tablet_alias.clone());
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);
         outcome.tablet_alias = Some(self.tablet_alias.to_string());
-        if self.backup_engine_implementation == EngineArgument::Xtrabackup {
-            return Err(EngineError::EngineNotSupported { engine: "xtrabackup".into() });
-        }
-        let options = BackupOptions {
+        let storage = self.storage.open()?;
+        let backup_time = self.backup_time.unwrap_or(outcome.start_time);
+        let done = match self.backup_engine_implementation {
+            EngineArgument::Builtin => {
+                let options = self.builtin(backup_time)?;
+                builtin::backup(&tablet, &storage, &options, interrupt, monitor).await?
+            }
+            EngineArgument::Xtrabackup => {
+                let options = self.xtrabackup(backup_time)?;
+                xtrabackup::backup(&tablet, &storage, &options, interrupt, monitor).await?
+            }
+        };
+        done.fill(outcome);
+        Ok(())
+    }
+}
+
+impl BackupArguments {
+    fn builtin(&self, backup_time: jiff::Timestamp) -> Result<BackupOptions, EngineError> {
+        Ok(BackupOptions {
             allow_primary: self.allow_primary,
             upgrade_safe: self.upgrade_safe,
             allow_incomplete: self.allow_incomplete,
@@ -170,18 +195,48 @@ impl EngineCommand for BackupArguments {
                 CopyModeArgument::InPlace => CopyChoice::InPlace,
             },
             limits: self.limits.limits(self.concurrency),
-            verify: match self.verify {
-                VerifyArgument::Size => Verify::Size,
-                VerifyArgument::Hash => Verify::Hash,
-            },
+            verify: self.verify(),
             compression: self.compression.compression()?,
             manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
             vtctld: self.vtctld_server.clone().map(|server| Vtctld { server, alias: self.tablet_alias.clone() }),
-            backup_time: self.backup_time.unwrap_or(outcome.start_time),
-        };
-        let storage = self.storage.open()?;
-        let done = builtin::backup(&tablet, &storage, &options, interrupt, monitor).await?;
-        done.fill(outcome);
-        Ok(())
+            backup_time,
+        })
+    }
+
+    fn xtrabackup(&self, backup_time: jiff::Timestamp) -> Result<xtrabackup::BackupOptions, EngineError> {
+        for (given, flag) in [
+            (self.upgrade_safe, "--upgrade-safe"),
+            (self.allow_incomplete, "--allow-incomplete"),
+            (self.copy_mode != CopyModeArgument::Auto, "--copy-mode"),
+            (self.vtctld_server.is_some(), "--vtctld-server"),
+        ] {
+            if given {
+                return Err(EngineError::InvalidArguments(format!(
+                    "{flag} means nothing to the xtrabackup engine, which leaves mysqld and the tablet as they are"
+                )));
+            }
+        }
+        let BackingUpArguments { xtrabackup_stripes, xtrabackup_stripe_block_size, .. } = self.xtrabackup;
+        Ok(xtrabackup::BackupOptions {
+            streamer: self.xtrabackup.streamer()?,
+            mode: self.xtrabackup.xtrabackup_stream_mode,
+            flags: self.xtrabackup.xtrabackup_backup_flags.clone(),
+            stripes: xtrabackup_stripes,
+            stripe_block_size: xtrabackup_stripe_block_size,
+            allow_primary: self.allow_primary,
+            limits: self.limits.limits(self.concurrency),
+            compression: self.compression.compression()?,
+            external_extension: self.compression.external_compressor_extension.clone(),
+            verify: self.verify(),
+            manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
+            backup_time,
+        })
+    }
+
+    fn verify(&self) -> Verify {
+        match self.verify {
+            VerifyArgument::Size => Verify::Size,
+            VerifyArgument::Hash => Verify::Hash,
+        }
     }
 }

@@ -27,6 +27,7 @@ mod run;
 mod storage;
 mod summary;
 mod verify;
+mod xtrabackup;
 
 /// Backs up and restores Vitess shards, in Vitess's own format.
 #[derive(Debug, Parser)]

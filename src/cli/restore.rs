@@ -1,7 +1,5 @@
 //! `vitess-backup restore`.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use clap::{Args, ValueEnum};
 
@@ -11,9 +9,9 @@ use crate::backup::report::{Operation, Outcome, Verdict};
 use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
+use crate::cli::xtrabackup::RestoringArguments;
 use crate::duration::GoDuration;
 use crate::engine::builtin::{self, ExistingData, RestoreEnd, RestoreOptions};
-use crate::engine::xtrabackup::{StreamMode, XtrabackupOptions};
 use crate::engine::{EngineError, Interrupt, Vtctld};
 use crate::progress::Monitor;
 use crate::topo::TabletAlias;
@@ -80,42 +78,11 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub mysqlctld_timeout: GoDuration,
     #[command(flatten)]
-    pub xtrabackup: XtrabackupArguments,
+    pub xtrabackup: RestoringArguments,
     #[command(flatten)]
     pub output: OutputArguments,
     #[command(flatten)]
     pub run: RunArguments,
-}
-
-/// For backups that Vitess's xtrabackup engine made; which engine made a backup says its MANIFEST.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Backups of the xtrabackup engine")]
-pub struct XtrabackupArguments {
-    /// The directory that has xtrabackup and xbstream [default: PATH]
-    #[arg(long, value_name = "DIR")]
-    pub xtrabackup_root_path: Option<PathBuf>,
-    /// How the stream was written, for backups whose MANIFEST does not say (Vitess before 5)
-    #[arg(long, value_name = "MODE", default_value = "xbstream")]
-    pub xtrabackup_stream_mode: StreamMode,
-    /// More arguments for xtrabackup --prepare, split as a shell would
-    #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
-    pub xtrabackup_prepare_flags: String,
-    /// More arguments for xbstream -x, split as a shell would: --decompress where xtrabackup itself compressed
-    #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
-    pub xbstream_restore_flags: String,
-}
-
-impl XtrabackupArguments {
-    fn options(&self) -> Result<XtrabackupOptions, EngineError> {
-        let Self { xtrabackup_root_path, xtrabackup_stream_mode, xtrabackup_prepare_flags, xbstream_restore_flags } =
-            self;
-        Ok(XtrabackupOptions {
-            root_path: xtrabackup_root_path.clone(),
-            stream_mode: *xtrabackup_stream_mode,
-            prepare_flags: XtrabackupOptions::words("--xtrabackup-prepare-flags", xtrabackup_prepare_flags)?,
-            xbstream_flags: XtrabackupOptions::words("--xbstream-restore-flags", xbstream_restore_flags)?,
-        })
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -15,7 +15,11 @@ impl Compression {
     /// each of `parallel` blocks the plain bytes, a buffer for the compressed ones, the compressed ones, and what the
     /// compressor needs; and one more block that was read or is being handed over.
     pub fn stream_memory(&self, parallel: usize) -> u64 {
-        let block = self.block_size() as u64;
+        self.stream_memory_with(parallel, self.block_size() as u64)
+    }
+
+    /// As [`Self::stream_memory`], for blocks of another size.
+    pub fn stream_memory_with(&self, parallel: usize, block: u64) -> u64 {
         if self.codec == Codec::None || self.external_compressor.is_some() {
             return 2 * block + CHUNKS;
         }

@@ -109,11 +109,15 @@ pub enum EngineError {
     StripesUneven { backup: String, object: String },
     #[error("cannot find {program} in {place}")]
     XtrabackupNotFound { program: &'static str, place: String },
-    /// `line` is the telling one of its stderr.
+    #[error("the xtrabackup engine was not told as which MySQL user to log in")]
+    XtrabackupUserMissing,
+    #[error("{version} cannot write a tar stream")]
+    TarNotSupported { version: String },
+    #[error("the backup's position cannot be told: {cause}")]
+    PositionUnknown { cause: String },
+    /// A program that did not end well: `line` is the telling one of its stderr.
     #[error("{command} failed: {line} ({status})")]
-    XtrabackupFailed { command: &'static str, line: String, status: String },
-    #[error("xtrabackup --prepare failed: {line} ({status})")]
-    PrepareFailed { line: String, status: String },
+    Xtrabackup { reason: Reason, command: &'static str, line: String, status: String },
     #[error("cannot compress {}: {cause}", path.display())]
     Compression { path: PathBuf, cause: String },
     #[error("a backup {name} of {shard} exists and is complete")]
@@ -239,8 +243,10 @@ impl EngineError {
             Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
             Self::Decompression { .. } | Self::StripesUneven { .. } => Reason::DecompressionFailed,
             Self::XtrabackupNotFound { .. } => Reason::XtrabackupNotFound,
-            Self::XtrabackupFailed { .. } => Reason::XtrabackupFailed,
-            Self::PrepareFailed { .. } => Reason::PrepareFailed,
+            Self::XtrabackupUserMissing => Reason::XtrabackupUserMissing,
+            Self::TarNotSupported { .. } => Reason::TarNotSupported,
+            Self::PositionUnknown { .. } => Reason::XtrabackupFailed,
+            Self::Xtrabackup { reason, .. } => *reason,
             Self::BackupExists { .. } => Reason::BackupExists,
             Self::LastGoodBackup { .. } => Reason::LastGoodBackup,
             Self::Compression { .. } | Self::Internal(_) | Self::Panicked => Reason::Internal,
@@ -254,14 +260,12 @@ impl EngineError {
                 "A stored stripe was cut short: restore another backup (--backup-name), and check the storage"
             }
             Self::XtrabackupNotFound { .. } => {
-                "Use a tablet image that has XtraBackup of the MySQL version's series, or say where it is (--xtrabackup-root-path)"
+                "Use a tablet image that has XtraBackup of the MySQL version's series, or say where it is (--xtrabackup-root-path; in a VitessBackup or VitessRestore xtrabackup.rootPath)"
             }
-            Self::PrepareFailed { .. } => {
-                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4), and --xtrabackup-prepare-flags must be flags of --prepare"
+            Self::PositionUnknown { .. } => {
+                "Switch the binary log and GTIDs on (log_bin, gtid_mode=ON), without which Vitess cannot use a backup"
             }
-            _ => {
-                "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4)"
-            }
+            other => xtrabackup_remedy_of(other.reason()),
         }
     }
 
@@ -346,8 +350,10 @@ impl EngineError {
             }
             Self::StripesUneven { .. }
             | Self::XtrabackupNotFound { .. }
-            | Self::XtrabackupFailed { .. }
-            | Self::PrepareFailed { .. } => self.xtrabackup_remedy(),
+            | Self::XtrabackupUserMissing
+            | Self::TarNotSupported { .. }
+            | Self::PositionUnknown { .. }
+            | Self::Xtrabackup { .. } => self.xtrabackup_remedy(),
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
@@ -359,6 +365,30 @@ impl EngineError {
             | Self::Panicked => "This is a bug: report it with the log",
         };
         remedy.to_owned()
+    }
+}
+
+fn xtrabackup_remedy_of(reason: Reason) -> &'static str {
+    match reason {
+        Reason::XtrabackupUserMissing => {
+            "Name a MySQL user that logs in through the socket without a password (--xtrabackup-user; in a VitessBackup xtrabackup.user); docs/xtrabackup.md lists its privileges"
+        }
+        Reason::TarNotSupported => {
+            "Use the stream mode xbstream (--xtrabackup-stream-mode; in a VitessBackup xtrabackup.streamMode)"
+        }
+        Reason::UnsupportedServerVersion => {
+            "Use XtraBackup of the server's series that is as new as the server, or at your own risk give it --no-server-version-check (--xtrabackup-backup-flags; in a VitessBackup xtrabackup.backupFlags)"
+        }
+        Reason::XtrabackupDenied => {
+            "Let the user log in through the socket without a password (auth_socket) and grant it what docs/xtrabackup.md lists"
+        }
+        Reason::ServerGone => "See in mysqld's error log why it went away, then take the backup again",
+        Reason::PrepareFailed => {
+            "See the end of the program's stderr in the log; XtraBackup must be of the series that made the backup (2.4, 8.0, 8.4), and --xtrabackup-prepare-flags must be flags of --prepare"
+        }
+        _ => {
+            "See the end of the program's stderr in the log; XtraBackup must be of the server's series (2.4, 8.0, 8.4), and the same for a backup and its restore"
+        }
     }
 }
 

@@ -11,16 +11,19 @@
 
 pub mod builtin;
 pub mod catalogue;
+mod done;
 mod error;
 mod interrupt;
 pub mod journal;
 pub mod kill_point;
 pub mod recover;
 mod replication;
+mod store;
 mod tablet;
 mod vtctld;
 pub mod xtrabackup;
 
+pub use done::Done;
 pub use error::EngineError;
 pub use interrupt::{Cause, Interrupt};
 pub use tablet::{MysqldAccess, Tablet};

@@ -19,13 +19,12 @@ use crate::engine::builtin::check::{self, Checked};
 use crate::engine::builtin::clone::{self, CopyChoice, HowCopied, Place};
 use crate::engine::builtin::copy::{self, Stored};
 use crate::engine::builtin::describe::{self, Made};
-use crate::engine::builtin::done::Done;
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::options::{BackupOptions, Verify};
-use crate::engine::builtin::{position, store};
+use crate::engine::builtin::position;
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TypeBefore};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, Tablet, TabletType, recover, replication};
+use crate::engine::{Done, EngineError, Interrupt, Tablet, TabletType, recover, replication, store};
 use crate::progress::{Monitor, Step};
 use crate::replication::GtidSet;
 use crate::storage::{BackupHandle, BackupStorage};
@@ -326,7 +325,7 @@ impl Run<'_> {
             }
             if self.options.verify == Verify::Hash {
                 self.monitor.step(Step::Verifying);
-                store::check_hashes(&self.handle, &stored, &self.options.limits).await?;
+                store::check_hashes(&self.handle, &copy::expected(&stored), &self.options.limits).await?;
             }
             let not_carried = self.not_carried(&copied.selection);
             let made = Made {
@@ -350,9 +349,9 @@ impl Run<'_> {
                 stored_bytes,
                 data_bytes,
                 files,
-                downtime,
+                downtime: Some(downtime),
                 how: Some(self.how.clone()),
-                replication,
+                replication: Some(replication),
                 warnings,
                 not_carried,
             })
@@ -413,6 +412,6 @@ impl Run<'_> {
         let text = manifest.encode();
         self.handle.put(manifest::OBJECT, text.clone().into()).await?;
         self.monitor.step(Step::Verifying);
-        store::check_stored(&self.handle, &text, stored).await
+        store::check_stored(&self.handle, &text, &copy::expected(stored)).await
     }
 }

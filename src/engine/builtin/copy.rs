@@ -20,6 +20,7 @@ use crate::engine::EngineError;
 use crate::engine::builtin::bandwidth::Bandwidth;
 use crate::engine::builtin::files::SourceFile;
 use crate::engine::builtin::limits::{Limits, Share};
+use crate::engine::store::Expected;
 use crate::progress::Monitor;
 use crate::storage::{self, BackupHandle, PutError};
 
@@ -30,6 +31,17 @@ pub struct Stored {
     pub entry: FileEntry,
     /// Bytes as stored.
     pub size: u64,
+}
+
+/// What must be found in storage, by the files' places in the list.
+pub fn expected(stored: &[Stored]) -> Vec<Expected> {
+    let one = |(index, Stored { entry, size }): (usize, &Stored)| Expected {
+        object: index.to_string(),
+        file: entry.name.clone(),
+        size: *size,
+        hash: entry.hash.clone(),
+    };
+    stored.iter().enumerate().map(one).collect()
 }
 
 /// Stores every file as the object that its place in the list names, within the limits. The result is in the list's order.

@@ -1,11 +1,11 @@
 //! The MANIFEST of a backup that was made.
 
-use crate::backup::manifest::{Builtin, Manifest, Method};
+use crate::backup::manifest::{Builtin, FileEntry, Manifest, Method};
 use crate::engine::builtin::check::Checked;
 use crate::engine::builtin::copy::Stored;
 use crate::engine::builtin::files::Selection;
 use crate::engine::builtin::options::BackupOptions;
-use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, NOT_CARRIED, store};
+use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, METHOD, NOT_CARRIED, STORED_BYTES};
 use crate::replication::{GtidSet, Position};
 use crate::storage::BackupHandle;
 use crate::topo::TabletAlias;
@@ -56,7 +56,7 @@ pub fn manifest(made: Made<'_>, finished: jiff::Timestamp) -> Manifest {
         incremental_details: None,
         method: Method::Builtin(Builtin {
             compression_engine: compression.codec().engine_name().to_owned(),
-            file_entries: stored.iter().map(store::entry).collect(),
+            file_entries: stored.iter().map(entry).collect(),
             skip_compress: compression.skip_compress(),
             external_decompressor: options.manifest_external_decompressor.clone().unwrap_or_default(),
         }),
@@ -64,7 +64,15 @@ pub fn manifest(made: Made<'_>, finished: jiff::Timestamp) -> Manifest {
     }
 }
 
+/// A stored file with its size in storage.
+fn entry(stored: &Stored) -> FileEntry {
+    let Stored { entry, size } = stored;
+    let mut entry = entry.clone();
+    entry.unknown.insert(STORED_BYTES.to_owned(), (*size).into());
+    entry
+}
+
 /// As Vitess's `Hostname`, "" when unknown.
-fn hostname() -> String {
+pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }

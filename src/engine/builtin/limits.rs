@@ -35,8 +35,13 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes that streams may hold in all.
+    pub fn available(&self) -> u64 {
+        self.memory.0.saturating_sub(BASE)
+    }
+
     pub fn budget(&self) -> Budget {
-        let units = self.memory.0.saturating_sub(BASE) / UNIT;
+        let units = self.available() / UNIT;
         let units = u32::try_from(units).unwrap_or(u32::MAX).max(1);
         Budget { units, left: Semaphore::new(units as usize), files: self.concurrency.max(1) }
     }

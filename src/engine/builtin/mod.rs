@@ -11,7 +11,6 @@ mod clearing;
 mod clone;
 mod copy;
 mod describe;
-mod done;
 mod fetch;
 mod files;
 mod limits;
@@ -23,13 +22,12 @@ mod restore;
 mod restored;
 mod scene;
 mod space;
-mod store;
 mod target;
 mod verify;
 
 pub use backup::backup;
 pub use clone::{CopyChoice, DIRECTORY as CLONE_DIRECTORY, HowCopied, Place as ClonePlace};
-pub use done::Done;
+pub(in crate::engine) use describe::hostname;
 pub(in crate::engine) use fetch::{body_failed, make_directory};
 pub use limits::Limits;
 pub use options::{BackupOptions, Verify};
@@ -41,7 +39,7 @@ pub use verify::{VerifyDone, VerifyOptions, verify};
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.
 const EMPTY_DIRECTORIES: &str = "EmptyDirectories";
 /// Likewise: bytes of all files before compression, so that a restore knows how much space it needs.
-const DATA_BYTES: &str = "DataBytes";
+pub(in crate::engine) const DATA_BYTES: &str = "DataBytes";
 /// Likewise, in each of the FileEntries: bytes of the object as stored, so that a restore finds a damaged one before it
 /// touches anything.
 const STORED_BYTES: &str = "StoredBytes";

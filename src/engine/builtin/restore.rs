@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::backup::report::{Operation, ReplicationOutcome};
 use crate::engine::builtin::clearing::Clearing;
-use crate::engine::builtin::done::Done;
 use crate::engine::builtin::pick::{Content, Pick, Picked, choose};
 use crate::engine::builtin::rejoin::{self, Sources};
 use crate::engine::builtin::restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
@@ -18,7 +17,7 @@ use crate::engine::builtin::scene::{self, Look, Scene};
 use crate::engine::builtin::{at_rest, fetch};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
-use crate::engine::{EngineError, Interrupt, MysqldAccess, Tablet, recover, replication, xtrabackup};
+use crate::engine::{Done, EngineError, Interrupt, MysqldAccess, Tablet, recover, replication, xtrabackup};
 use crate::mysqld::ServerVersion;
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
@@ -250,9 +249,9 @@ impl<'a> Attempt<'a> {
             name: picked.chosen.handle.name().to_owned(),
             manifest: picked.chosen.manifest,
             data_bytes,
-            downtime,
+            downtime: Some(downtime),
             how: None,
-            replication,
+            replication: Some(replication),
             warnings,
             not_carried: Vec::new(),
         })

@@ -80,7 +80,8 @@ pub async fn verify(
         Method::Xtrabackup(part) => {
             let stream = StoredStream::plan(name, &manifest, part, &objects, StreamMode::default(), None)?;
             xtrabackup::read_through(&handle, &stream, monitor).await?;
-            (stream.objects.into_iter().map(|object| object.name).collect(), Some(NO_HASHES.to_owned()))
+            let unchecked = (!stream.has_hashes()).then(|| NO_HASHES.to_owned());
+            (stream.objects.into_iter().map(|object| object.name).collect(), unchecked)
         }
         _ => (check_all(&handle, &manifest, &objects, options, monitor).await?, None),
     };

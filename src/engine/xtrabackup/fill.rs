@@ -5,13 +5,16 @@ use std::io;
 use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use futures::future::ready;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::codec;
+use crate::codec::{self, Tally};
 use crate::engine::EngineError;
 use crate::engine::builtin::{Limits, body_failed, make_directory};
-use crate::engine::xtrabackup::process::{self, Ended, RunError};
-use crate::engine::xtrabackup::stored::StoredStream;
+use crate::engine::xtrabackup::diagnosis::{What, told};
+use crate::engine::xtrabackup::process;
+use crate::engine::xtrabackup::stored::{StoredStream, StreamObject};
 use crate::engine::xtrabackup::stripes::{self, Stripe};
 use crate::engine::xtrabackup::tools::{Invocation, StreamMode, Tools};
 use crate::mysqld::{Layout, Owner};
@@ -21,7 +24,7 @@ use crate::storage::BackupHandle;
 /// Fills the directories of the layout, which must be there and empty. Gives the bytes of the stream.
 ///
 /// # Errors
-/// `Decompression`, `StripesUneven`, storage's; `XtrabackupFailed`, `PrepareFailed`, `NoSpace`. What was taken apart is
+/// `Decompression`, `HashMismatch`, `StripesUneven`, storage's; `Xtrabackup`, `FileUnwritable`. What was taken apart is
 /// removed whatever happens, unless the run is killed: then the next one removes it.
 pub async fn fill(
     handle: &BackupHandle,
@@ -61,11 +64,15 @@ async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'stati
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::internal(&error))?
 }
 
-/// Where a backup is taken apart: below my.cnf's tmpdir, as in Vitess, when that is the tablet's own; else in the tablet's
-/// directory. Nothing but a run makes it, and [`fill`] removes it.
+/// Where a backup is taken apart, below my.cnf's tmpdir as in Vitess. [`fill`] removes it.
 pub fn directory(layout: &Layout) -> PathBuf {
+    below(layout, "xtrabackup-restore")
+}
+
+/// A directory that only runs make, below my.cnf's tmpdir when that is the tablet's own.
+pub fn below(layout: &Layout, name: &str) -> PathBuf {
     let place = if layout.tmpdir.starts_with(&layout.tablet_dir) { &layout.tmpdir } else { &layout.tablet_dir };
-    place.join("xtrabackup-restore")
+    place.join(name)
 }
 
 /// The backup's stream, decompressed and gathered; `monitor` is told of all bytes.
@@ -89,9 +96,13 @@ fn open<'a>(
         let bandwidth = bandwidth.clone();
         let opened = async move {
             let (_, body) = handle.get_stream(&object.name).await?;
-            let stored = bandwidth.over(body).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
+            let tally = Tally::new();
+            let stored = tally.over(bandwidth.over(body)).inspect_ok(|bytes| monitor.advanced(0, bytes.len() as u64));
             let plain = codec::decompress(&stream.decompression, stored, parallel);
-            Ok::<_, EngineError>(plain.map_err(|error| body_failed(handle, &object.name, &object.name, error)))
+            let plain = plain.map_err(|error| body_failed(handle, &object.name, &object.name, error));
+            // Once all is read; nothing follows it but the end, or the error.
+            let hashed = futures::stream::once(async move { check_hash(handle, object, &tally) });
+            Ok::<_, EngineError>(plain.chain(hashed.try_filter(|bytes| ready(!bytes.is_empty()))))
         };
         futures::stream::once(opened).try_flatten().boxed()
     });
@@ -101,6 +112,23 @@ fn open<'a>(
     };
     let gathered = stripes::gather(stripes.collect(), stream.block, uneven);
     gathered.inspect_ok(|bytes| monitor.advanced(bytes.len() as u64, 0)).boxed()
+}
+
+/// Gives no bytes.
+///
+/// # Errors
+/// `HashMismatch`.
+fn check_hash(handle: &BackupHandle, object: &StreamObject, tally: &Tally) -> Result<Bytes, EngineError> {
+    match &object.hash {
+        Some(expected) if *expected != tally.hex() => Err(EngineError::HashMismatch {
+            backup: handle.name().to_owned(),
+            object: object.name.clone(),
+            file: object.name.clone(),
+            expected: expected.clone(),
+            found: tally.hex(),
+        }),
+        _ => Ok(Bytes::new()),
+    }
 }
 
 /// Reads all of it and writes nothing.
@@ -136,36 +164,8 @@ async fn unpack(
     Ok(read)
 }
 
-/// What a program was to do.
-#[derive(Clone, Copy)]
-enum What {
-    Xbstream,
-    Tar,
-    Prepare,
-    MoveBack,
-}
-
 async fn run(invocation: &Invocation, what: What, directory: &Path) -> Result<(), EngineError> {
     process::run(invocation, None).await.map_err(|error| told(error, what, directory))
-}
-
-fn told(error: RunError, what: What, directory: &Path) -> EngineError {
-    let ended = match error {
-        RunError::Engine(error) => return error,
-        RunError::Program(ended) => ended,
-    };
-    let Ended { status, lines } = &ended;
-    tracing::error!("the end of its stderr ({status}):\n{}", lines.join("\n"));
-    if ended.is_out_of_space() {
-        return EngineError::unwritable(directory, io::ErrorKind::StorageFull.into());
-    }
-    let (line, status) = (ended.line().to_owned(), status.clone());
-    match what {
-        What::Prepare => EngineError::PrepareFailed { line, status },
-        What::Xbstream => EngineError::XtrabackupFailed { command: "xbstream -x", line, status },
-        What::Tar => EngineError::XtrabackupFailed { command: "tar -x", line, status },
-        What::MoveBack => EngineError::XtrabackupFailed { command: "xtrabackup --move-back", line, status },
-    }
 }
 
 /// What was put there survives a crash of the machine, and belongs to the tablet's user.
@@ -193,7 +193,8 @@ fn settle(directory: &Path, owner: Option<Owner>) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn remove(directory: &Path) -> Result<(), EngineError> {
+/// Removes what a run made there; nothing there is fine.
+pub fn remove(directory: &Path) -> Result<(), EngineError> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EngineError::unwritable(directory, error)),
         _ => Ok(()),
@@ -203,7 +204,6 @@ fn remove(directory: &Path) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::failure::Reason;
 
     #[test]
     fn a_backup_is_taken_apart_in_the_tablets_own_directory() {
@@ -211,25 +211,5 @@ mod tests {
         assert_eq!(directory(&layout), Path::new("/vt/vt_0000000101/tmp/xtrabackup-restore"));
         layout.tmpdir = "/tmp".into();
         assert_eq!(directory(&layout), Path::new("/vt/vt_0000000101/xtrabackup-restore"));
-    }
-
-    #[test]
-    fn each_program_that_fails_has_its_reason() {
-        let failure = |what, line: &str| {
-            let ended = Ended { status: "exit status: 1".into(), lines: vec![line.to_owned()] };
-            let error = told(RunError::Program(ended), what, Path::new("/vt/tmp"));
-            (error.failure().reason, error.to_string())
-        };
-        assert_eq!(
-            failure(What::Prepare, "[ERROR] InnoDB: corrupt log"),
-            (Reason::PrepareFailed, "xtrabackup --prepare failed: [ERROR] InnoDB: corrupt log (exit status: 1)".into())
-        );
-        assert_eq!(
-            failure(What::Xbstream, "xbstream: unknown chunk type"),
-            (Reason::XtrabackupFailed, "xbstream -x failed: xbstream: unknown chunk type (exit status: 1)".into())
-        );
-        let (reason, text) = failure(What::MoveBack, "Error writing file (Errcode: 28 \"No space left on device\")");
-        assert_eq!(reason, Reason::NoSpace, "{text}");
-        assert!(text.contains("/vt/tmp"), "{text}");
     }
 }

@@ -1,23 +1,33 @@
-//! Vitess's xtrabackup engine, the restoring half: a backup that is one stream of `xtrabackup --backup`, in one object or
-//! dealt to several stripes.
+//! Vitess's xtrabackup engine: a backup is one stream of `xtrabackup --backup`, in one object or dealt to several stripes,
+//! taken while mysqld goes on serving.
 //!
+//! * [`options`], [`check`], [`backup()`]: taking one.
+//! * [`deal`]: its stream into storage, and [`stripes`]: out of it again.
+//! * [`position`]: where the data stands.
 //! * [`stored`]: what a MANIFEST asks for, checked before anything is touched.
-//! * [`stripes`]: the stripes made one stream again.
-//! * [`tools`]: the programs and their arguments, Vitess's to the letter.
-//! * [`process`]: one program, fed with a stream, its stderr kept.
-//! * [`fill`]: taken apart, prepared and moved into the data directories.
+//! * [`fill`]: a restore's stream taken apart, prepared and moved into the data directories.
+//! * [`tools`]: the programs and their arguments, Vitess's to the letter; [`process`]: one of them, run; [`diagnosis`]: what
+//!   one failed of.
 //!
-//! All around it (the choice of the backup, the journal, mysqld, the position, replication) is the restore of the builtin
-//! engine: the two differ in how the data directories are filled and in nothing else. Taking such backups is still to come.
+//! All around a restore (the choice of the backup, the journal, mysqld, the position, replication) is that of the builtin
+//! engine: the two differ in how the data directories are filled and in nothing else.
 //!
-//! Source: Vitess `mysqlctl/xtrabackupengine.go` (`restoreFromBackup`, `extractFiles`, `stripeReader`).
+//! Source: Vitess `mysqlctl/xtrabackupengine.go`.
 
+mod backup;
+mod check;
+mod deal;
+mod diagnosis;
 mod fill;
+mod options;
+mod position;
 mod process;
 mod stored;
 mod stripes;
 mod tools;
 
+pub use backup::backup;
 pub use fill::{directory, fill, read_through};
+pub use options::BackupOptions;
 pub use stored::StoredStream;
-pub use tools::{StreamMode, Tools, XtrabackupOptions};
+pub use tools::{StreamMode, Streamer, Tools, XtrabackupOptions};

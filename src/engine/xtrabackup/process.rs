@@ -1,13 +1,14 @@
-//! One of XtraBackup's programs: fed with a stream, its stderr kept for whoever has to find out what was wrong.
+//! One of XtraBackup's programs: fed with a stream or giving one, its stderr kept for whoever has to find out what was wrong.
 
 use std::collections::VecDeque;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
-use tokio::process::{ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::engine::EngineError;
 use crate::engine::xtrabackup::tools::Invocation;
@@ -53,19 +54,8 @@ pub async fn run(
     invocation: &Invocation,
     input: Option<BoxStream<'_, Result<Bytes, EngineError>>>,
 ) -> Result<(), RunError> {
-    let Invocation { program, arguments } = invocation;
-    tracing::info!("running {} {}", program.display(), arguments.join(" "));
-    let failed = |verb: &str, error: std::io::Error| {
-        RunError::Engine(EngineError::Internal(format!("cannot {verb} {}: {error}", program.display())))
-    };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed("start", error))?;
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = start(invocation, stdin, Stdio::null())?;
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let fed = async {
         match (stdin, input) {
@@ -73,20 +63,65 @@ pub async fn run(
             _ => Ok(true),
         }
     };
-    let said = async {
-        match stderr {
-            Some(stderr) => Ok(tail(stderr).await),
-            None => Ok(Vec::new()),
-        }
-    };
+    let said = async { Ok(tail(stderr, |_| ()).await) };
     let (has_read_all, lines) = tokio::try_join!(fed, said).map_err(RunError::Engine)?;
-    let status = child.wait().await.map_err(|error| failed("wait for the end of", error))?;
+    let status = wait(invocation, &mut child).await?;
     match (status.success(), has_read_all) {
         (true, true) => Ok(()),
         // Whatever it left unread is not in the data.
         (true, false) => Err(RunError::Program(Ended { status: "it did not read all of its input".to_owned(), lines })),
         (false, _) => Err(RunError::Program(Ended { status: status.to_string(), lines })),
     }
+}
+
+/// Runs it to its end, gives its stdout to `take` and every line of its stderr to `hear`. Gives what `take` gave once the
+/// program has ended well. It is killed when this future is dropped, and when `take` fails.
+pub async fn produce<T>(
+    invocation: &Invocation,
+    take: impl AsyncFnOnce(ChildStdout) -> Result<T, EngineError>,
+    hear: impl FnMut(&str),
+) -> Result<T, RunError> {
+    let mut child = start(invocation, Stdio::null(), Stdio::piped())?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let taken = async {
+        match stdout {
+            Some(stdout) => take(stdout).await,
+            None => Err(EngineError::Internal("a program has no stdout".to_owned())),
+        }
+    };
+    let said = async { Ok(tail(stderr, hear).await) };
+    let (taken, lines) = tokio::try_join!(taken, said).map_err(RunError::Engine)?;
+    let status = wait(invocation, &mut child).await?;
+    if status.success() { Ok(taken) } else { Err(RunError::Program(Ended { status: status.to_string(), lines })) }
+}
+
+/// All that it says on stdout and stderr, whatever its exit status.
+pub async fn answer(invocation: &Invocation) -> Result<String, EngineError> {
+    let Invocation { program, arguments } = invocation;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output = output.map_err(|error| cannot("start", program, &error))?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn start(invocation: &Invocation, stdin: Stdio, stdout: Stdio) -> Result<Child, RunError> {
+    let Invocation { program, arguments } = invocation;
+    tracing::info!("running {} {}", program.display(), arguments.join(" "));
+    let started = Command::new(program)
+        .args(arguments)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    started.map_err(|error| RunError::Engine(cannot("start", program, &error)))
+}
+
+async fn wait(invocation: &Invocation, child: &mut Child) -> Result<ExitStatus, RunError> {
+    child.wait().await.map_err(|error| RunError::Engine(cannot("wait for the end of", &invocation.program, &error)))
+}
+
+fn cannot(verb: &str, program: &Path, error: &std::io::Error) -> EngineError {
+    EngineError::Internal(format!("cannot {verb} {}: {error}", program.display()))
 }
 
 /// False when the program stopped reading before the end.
@@ -103,7 +138,8 @@ async fn feed(
 }
 
 /// Reads to the end and keeps the last lines.
-async fn tail(stderr: impl AsyncRead + Unpin) -> Vec<String> {
+async fn tail(stderr: Option<ChildStderr>, mut hear: impl FnMut(&str)) -> Vec<String> {
+    let Some(stderr) = stderr else { return Vec::new() };
     let mut lines = BufReader::new(stderr).split(b'\n');
     let mut kept = VecDeque::new();
     while let Ok(Some(line)) = lines.next_segment().await {
@@ -112,6 +148,7 @@ async fn tail(stderr: impl AsyncRead + Unpin) -> Vec<String> {
             continue;
         }
         tracing::debug!("stderr: {line}");
+        hear(&line);
         kept.push_back(line);
         if kept.len() > KEPT {
             kept.pop_front();
@@ -124,6 +161,7 @@ async fn tail(stderr: impl AsyncRead + Unpin) -> Vec<String> {
 mod tests {
     use super::*;
     use futures::StreamExt;
+    use tokio::io::AsyncReadExt;
 
     fn shell(script: &str) -> Invocation {
         Invocation { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
@@ -164,6 +202,38 @@ mod tests {
     async fn a_program_that_stops_reading_has_failed_whatever_its_exit_status() {
         let parts = std::iter::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20]))).take(20).collect();
         assert_eq!(ended("exit 0", parts).await.status, "it did not read all of its input");
+    }
+
+    async fn produced(script: &str) -> Result<String, Ended> {
+        let take = async |mut stdout: ChildStdout| {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).await.unwrap();
+            Ok(text)
+        };
+        let mut heard = String::new();
+        match produce(&shell(script), take, |line| heard.push_str(line)).await {
+            Ok(text) => Ok(format!("{text}|{heard}")),
+            Err(RunError::Program(ended)) => Err(ended),
+            Err(RunError::Engine(error)) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_counts_only_when_its_program_ended_well() {
+        assert_eq!(produced("echo one; echo two >&2; echo three >&2").await.unwrap(), "one\n|twothree");
+        let ended = produced("echo one; echo 'Error: two' >&2; exit 1").await.unwrap_err();
+        assert_eq!((ended.line(), ended.status.as_str()), ("Error: two", "exit status: 1"));
+    }
+
+    #[tokio::test]
+    async fn a_program_whose_stream_cannot_be_taken_is_killed() {
+        let marker = tempfile::tempdir().unwrap();
+        let script = format!("sleep 0.3; touch {}/ended", marker.path().display());
+        let take = async |_: ChildStdout| Err::<(), _>(EngineError::invalid("full"));
+        let result = produce(&shell(&script), take, |_| ()).await;
+        assert!(matches!(result, Err(RunError::Engine(EngineError::InvalidArguments(text))) if text == "full"));
+        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+        assert!(!marker.path().join("ended").exists());
     }
 
     #[tokio::test]

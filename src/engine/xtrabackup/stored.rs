@@ -1,8 +1,11 @@
 //! What the MANIFEST of an xtrabackup backup asks for, checked before anything is touched.
 
+use serde::{Deserialize, Serialize};
+
 use crate::backup::manifest::{Manifest, Xtrabackup};
 use crate::codec::Decompression;
 use crate::engine::xtrabackup::tools::StreamMode;
+use crate::engine::store::Expected;
 use crate::engine::{EngineError, builtin};
 use crate::replication::Position;
 use crate::storage::StoredObject;
@@ -10,11 +13,44 @@ use crate::storage::StoredObject;
 /// More than anybody deals to; a MANIFEST that says more is damaged.
 const STRIPES_MAX: usize = 1000;
 
+/// A field of ours in the MANIFEST, which Vitess ignores: of each object its Name, StoredBytes and Hash. The builtin
+/// engine's FileEntries have as much, Vitess's xtrabackup engine has nothing of the kind.
+pub const STORED_OBJECTS: &str = "StoredObjects";
+
+/// One object of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamObject {
+    pub name: String,
+    /// Bytes as stored.
+    pub size: u64,
+    /// CRC-32 of the stored bytes, 8 lower-case hex digits, when the MANIFEST says.
+    pub hash: Option<String>,
+}
+
+/// What the MANIFEST says of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Told {
+    name: String,
+    stored_bytes: u64,
+    hash: String,
+}
+
+/// The value of [`STORED_OBJECTS`].
+pub fn told(objects: &[Expected]) -> serde_json::Value {
+    let one = |Expected { object, file: _, size, hash }: &Expected| Told {
+        name: object.clone(),
+        stored_bytes: *size,
+        hash: hash.clone(),
+    };
+    serde_json::to_value(objects.iter().map(one).collect::<Vec<_>>()).unwrap_or_default()
+}
+
 /// The stream of one backup as it lies in storage.
 #[derive(Clone, Debug)]
 pub struct StoredStream {
     /// In the order in which they were dealt to.
-    pub objects: Vec<StoredObject>,
+    pub objects: Vec<StreamObject>,
     pub mode: StreamMode,
     /// StripeBlockSize; means nothing where there is one object.
     pub block: u64,
@@ -23,6 +59,11 @@ pub struct StoredStream {
 }
 
 impl StoredStream {
+    /// Whether the MANIFEST tells the hash of every object.
+    pub fn has_hashes(&self) -> bool {
+        self.objects.iter().all(|object| object.hash.is_some())
+    }
+
     /// Bytes of all objects as stored.
     pub fn stored_bytes(&self) -> u64 {
         self.objects.iter().map(|object| object.size).sum()
@@ -31,7 +72,7 @@ impl StoredStream {
     /// `unless_told`: for a MANIFEST without StreamMode. `decompressor`: for the compression engine `external`.
     ///
     /// # Errors
-    /// `ManifestUnusable`, `CompressionUnknown`, `ObjectsMissing`.
+    /// `ManifestUnusable`, `CompressionUnknown`, `ObjectsMissing`, `ObjectSize`.
     pub fn plan(
         backup: &str,
         manifest: &Manifest,
@@ -54,12 +95,23 @@ impl StoredStream {
             return Err(unusable(format!("it has {} stripes and StripeBlockSize {stripe_block_size}", names.len())));
         }
         let position = builtin::manifest_position(backup, manifest)?;
+        let told: Vec<Told> = match manifest.unknown.get(STORED_OBJECTS) {
+            Some(told) => serde_json::from_value(told.clone())
+                .map_err(|error| unusable(format!("{STORED_OBJECTS} cannot be read: {error}")))?,
+            None => Vec::new(),
+        };
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for name in names {
-            match objects.iter().find(|object| object.name == name) {
-                Some(object) => found.push(object.clone()),
-                None => missing.push(name),
+            let Some(&StoredObject { name: _, size }) = objects.iter().find(|object| object.name == name) else {
+                missing.push(name);
+                continue;
+            };
+            let told = told.iter().find(|told| told.name == name);
+            if let Some(Told { stored_bytes, .. }) = told.filter(|told| told.stored_bytes != size) {
+                let (backup, expected) = (backup.to_owned(), *stored_bytes);
+                return Err(EngineError::ObjectSize { backup, object: name, expected, found: size });
             }
+            found.push(StreamObject { name, size, hash: told.map(|told| told.hash.clone()) });
         }
         if missing.is_empty() {
             Ok(Self { objects: found, mode, block, decompression, position })
@@ -70,7 +122,7 @@ impl StoredStream {
 }
 
 /// The objects' names.
-fn names(part: &Xtrabackup, mode: StreamMode) -> Result<Vec<String>, String> {
+pub fn names(part: &Xtrabackup, mode: StreamMode) -> Result<Vec<String>, String> {
     let file = if part.file_name.is_empty() {
         // As the flags of that time had it; then there was gzip only.
         let mode = if mode == StreamMode::Tar { "tar" } else { "xbstream" };
@@ -129,6 +181,24 @@ mod tests {
         let older = Xtrabackup { skip_compress: true, ..Xtrabackup::default() };
         let planned = plan(&older, &["backup.xbstream"]).unwrap();
         assert_eq!((names_of(&planned), planned.mode), (vec!["backup.xbstream"], StreamMode::Xbstream));
+    }
+
+    #[test]
+    fn what_the_manifest_tells_of_the_objects_is_kept_and_their_sizes_are_compared() {
+        let written = [Expected { object: "backup.xbstream.zst".into(), file: "x".into(), size: 10, hash: "0a".into() }];
+        let planned = |size: u64| {
+            let mut written = written.clone();
+            written[0].size = size;
+            let unknown = serde_json::Map::from_iter([(STORED_OBJECTS.to_owned(), told(&written))]);
+            let manifest = Manifest { unknown, ..Manifest::default() };
+            let objects = [StoredObject { name: "backup.xbstream.zst".into(), size: 10 }];
+            StoredStream::plan("x", &manifest, &part(0), &objects, StreamMode::default(), None)
+        };
+        let whole = planned(10).unwrap();
+        assert_eq!((whole.objects[0].hash.as_deref(), whole.has_hashes()), (Some("0a"), true));
+        let short = planned(11).unwrap_err();
+        assert!(matches!(short, EngineError::ObjectSize { expected: 11, found: 10, .. }), "{short}");
+        assert!(!plan(&part(0), &["backup.xbstream.zst"]).unwrap().has_hashes());
     }
 
     #[test]

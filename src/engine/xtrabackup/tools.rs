@@ -1,11 +1,16 @@
 //! The programs of XtraBackup and the arguments that Vitess gives them.
+//!
+//! Source: Vitess `xtrabackupengine.go` (`backupFiles`, `extractFiles`, `restoreFromBackup`), which gives every series of
+//! XtraBackup (2.4, 8.0, 8.4) the same.
 
+use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::codec::{self, CodecError};
 use crate::engine::EngineError;
+use crate::mysqld::Layout;
 
 /// How `xtrabackup --backup` wrote its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,15 @@ pub enum StreamMode {
     Xbstream,
     /// XtraBackup 2.4 only.
     Tar,
+}
+
+impl fmt::Display for StreamMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Xbstream => "xbstream",
+            Self::Tar => "tar",
+        })
+    }
 }
 
 impl FromStr for StreamMode {
@@ -131,6 +145,59 @@ impl Tools {
     }
 }
 
+/// The program that takes a backup, found, and what it is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streamer {
+    program: PathBuf,
+    user: String,
+    mode: StreamMode,
+    /// Files that it copies at a time; `None`: as it does by itself, which is one.
+    parallel: Option<u16>,
+    flags: Vec<String>,
+}
+
+impl Streamer {
+    /// # Errors
+    /// `XtrabackupNotFound`.
+    pub fn find(
+        root: Option<&Path>,
+        user: &str,
+        mode: StreamMode,
+        parallel: Option<u16>,
+        flags: &[String],
+    ) -> Result<Self, EngineError> {
+        let program = program("xtrabackup", root)?;
+        Ok(Self { program, user: user.to_owned(), mode, parallel, flags: flags.to_vec() })
+    }
+
+    /// Asks for its version.
+    pub fn version(&self) -> Invocation {
+        Invocation { program: self.program.clone(), arguments: vec!["--version".to_owned()] }
+    }
+
+    /// Writes the stream to stdout; what it notes beside that goes into a directory that exists.
+    pub fn backup(&self, layout: &Layout, directory: &Path) -> Invocation {
+        let mut arguments = vec![
+            format!("--defaults-file={}", layout.my_cnf.display()),
+            "--backup".to_owned(),
+            format!("--socket={}", layout.socket.display()),
+            "--slave-info".to_owned(),
+            format!("--user={}", self.user),
+            format!("--target-dir={}", directory.display()),
+            format!("--extra-lsndir={}", directory.display()),
+            format!("--stream={}", self.mode),
+        ];
+        // Vitess has it among the flags. A tar stream takes one file at a time.
+        if let (Some(parallel), StreamMode::Xbstream) = (self.parallel.filter(|&parallel| parallel > 1), self.mode)
+            && !self.flags.iter().any(|flag| flag.starts_with("--parallel"))
+        {
+            arguments.push(format!("--parallel={parallel}"));
+        }
+        arguments.extend_from_slice(&self.flags);
+        Invocation { program: self.program.clone(), arguments }
+    }
+}
+
 fn program(name: &'static str, root: Option<&Path>) -> Result<PathBuf, EngineError> {
     let found = match root {
         Some(root) => Some(root.join(name)).filter(|path| may_run(path)),
@@ -179,6 +246,35 @@ mod tests {
         assert_eq!(
             line(tools.move_back(my_cnf, directory)),
             "/pxb/xtrabackup --defaults-file=/vt/vt_0000000101/my.cnf --move-back --target-dir=/vt/vt_0000000101/tmp/x"
+        );
+    }
+
+    #[test]
+    fn the_arguments_of_a_backup_are_those_that_vitess_passes() {
+        let mut layout = Layout::vitess_default_for_uid(Path::new("/vt/vt_0000000101"), 101);
+        layout.my_cnf = "/vt/vt_0000000101/my.cnf".into();
+        layout.socket = "/vt/vt_0000000101/mysql.sock".into();
+        let line_of = |mode, parallel, flags: &[&str]| {
+            let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            let streamer = Streamer { program: "/pxb/xtrabackup".into(), user: "xtra".into(), mode, parallel, flags };
+            line(streamer.backup(&layout, Path::new("/vt/vt_0000000101/tmp")))
+        };
+        let vitess = "/pxb/xtrabackup --defaults-file=/vt/vt_0000000101/my.cnf --backup \
+            --socket=/vt/vt_0000000101/mysql.sock --slave-info --user=xtra --target-dir=/vt/vt_0000000101/tmp \
+            --extra-lsndir=/vt/vt_0000000101/tmp";
+        assert_eq!(line_of(StreamMode::Xbstream, None, &[]), format!("{vitess} --stream=xbstream"));
+        assert_eq!(line_of(StreamMode::Tar, Some(4), &[]), format!("{vitess} --stream=tar"));
+        assert_eq!(
+            line_of(StreamMode::Xbstream, Some(1), &["--no-server-version-check"]),
+            format!("{vitess} --stream=xbstream --no-server-version-check")
+        );
+        assert_eq!(
+            line_of(StreamMode::Xbstream, Some(4), &["--throttle=9"]),
+            format!("{vitess} --stream=xbstream --parallel=4 --throttle=9")
+        );
+        assert_eq!(
+            line_of(StreamMode::Xbstream, Some(4), &["--parallel=2"]),
+            format!("{vitess} --stream=xbstream --parallel=2")
         );
     }
 

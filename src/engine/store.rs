@@ -1,4 +1,4 @@
-//! What a backup does in storage beside copying: clearing the way, reading back, taking back.
+//! What a backup of any engine does in storage beside copying: clearing the way, reading back, taking back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,16 +6,26 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::sleep;
 
-use crate::backup::manifest::{self, FileEntry};
+use crate::backup::manifest;
 use crate::codec::Tally;
 use crate::engine::EngineError;
-use crate::engine::builtin::STORED_BYTES;
-use crate::engine::builtin::copy::Stored;
-use crate::engine::builtin::limits::Limits;
+use crate::engine::builtin::Limits;
 use crate::engine::catalogue::{self, Look};
 use crate::progress::{Monitor, Step};
 use crate::storage::{BackupHandle, BackupStorage};
 use crate::topo::KeyspaceShard;
+
+/// An object as it was stored, and must be found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub object: String,
+    /// What it holds, for messages.
+    pub file: String,
+    /// Bytes as stored.
+    pub size: u64,
+    /// CRC-32 of the stored bytes, 8 lower-case hex digits.
+    pub hash: String,
+}
 
 /// Sees that a backup may be stored under this name. What an earlier try of the same run left there, incomplete, goes.
 ///
@@ -39,14 +49,6 @@ pub async fn make_way(
             Ok(())
         }
     }
-}
-
-/// A stored file for the MANIFEST, with its size in storage.
-pub fn entry(stored: &Stored) -> FileEntry {
-    let Stored { entry, size } = stored;
-    let mut entry = entry.clone();
-    entry.unknown.insert(STORED_BYTES.to_owned(), (*size).into());
-    entry
 }
 
 /// Removes a backup that is not to be; true when it is gone. Trouble is noted: there is an error to tell already.
@@ -77,24 +79,24 @@ pub async fn discard(handle: &BackupHandle, monitor: &dyn Monitor) -> bool {
 ///
 /// # Errors
 /// `HashMismatch`, and what storage says.
-pub async fn check_hashes(handle: &BackupHandle, stored: &[Stored], limits: &Limits) -> Result<(), EngineError> {
+pub async fn check_hashes(handle: &BackupHandle, expected: &[Expected], limits: &Limits) -> Result<(), EngineError> {
     /// More readers would only hold more memory.
     const AT_A_TIME: usize = 8;
     let bandwidth = &limits.bandwidth();
-    let check = |(index, one): (usize, &Stored)| {
-        let (object, entry) = (index.to_string(), one.entry.clone());
+    let check = |expected: &Expected| {
+        let Expected { object, file, size: _, hash } = expected.clone();
         async move {
             let (_, body) = handle.get_stream(&object).await?;
             let read = Tally::new();
             read.over(bandwidth.over(body)).try_for_each(async |_| Ok(())).await?;
-            if read.hex() == entry.hash {
+            let (backup, found) = (handle.name().to_owned(), read.hex());
+            if found == hash {
                 return Ok(());
             }
-            let (backup, file) = (handle.name().to_owned(), entry.name);
-            Err(EngineError::HashMismatch { backup, object, file, expected: entry.hash, found: read.hex() })
+            Err(EngineError::HashMismatch { backup, object, file, expected: hash, found })
         }
     };
-    let checks = futures::stream::iter(stored.iter().enumerate().map(check));
+    let checks = futures::stream::iter(expected.iter().map(check));
     checks.buffer_unordered(limits.concurrency.clamp(1, AT_A_TIME)).try_collect().await
 }
 
@@ -102,7 +104,7 @@ pub async fn check_hashes(handle: &BackupHandle, stored: &[Stored], limits: &Lim
 ///
 /// # Errors
 /// `ManifestUnusable`, `ObjectsMissing`, `ObjectSize`.
-pub async fn check_stored(handle: &BackupHandle, text: &[u8], stored: &[Stored]) -> Result<u64, EngineError> {
+pub async fn check_stored(handle: &BackupHandle, text: &[u8], expected: &[Expected]) -> Result<u64, EngineError> {
     let backup = || handle.name().to_owned();
     if handle.get(manifest::OBJECT, manifest::SIZE_LIMIT).await? != text {
         let cause = "it reads back other than it was written".to_owned();
@@ -111,12 +113,12 @@ pub async fn check_stored(handle: &BackupHandle, text: &[u8], stored: &[Stored])
     let found: HashMap<String, u64> =
         handle.objects().await?.into_iter().map(|object| (object.name, object.size)).collect();
     let mut missing = Vec::new();
-    for (index, one) in stored.iter().enumerate() {
-        let object = index.to_string();
+    for Expected { object, file: _, size, hash: _ } in expected {
+        let (object, expected) = (object.clone(), *size);
         match found.get(&object) {
             None => missing.push(object),
-            Some(&size) if size != one.size => {
-                return Err(EngineError::ObjectSize { backup: backup(), object, expected: one.size, found: size });
+            Some(&found) if found != expected => {
+                return Err(EngineError::ObjectSize { backup: backup(), object, expected, found });
             }
             Some(_) => {}
         }
@@ -130,7 +132,7 @@ pub async fn check_stored(handle: &BackupHandle, text: &[u8], stored: &[Stored])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::manifest::{FileEntry, Manifest};
+    use crate::backup::manifest::Manifest;
     use crate::progress::Quiet;
     use crate::storage::Location;
 
@@ -167,8 +169,14 @@ mod tests {
         }
     }
 
-    fn written(sizes: &[u64]) -> Vec<Stored> {
-        sizes.iter().map(|&size| Stored { entry: FileEntry::default(), size }).collect()
+    fn written(sizes: &[u64]) -> Vec<Expected> {
+        let one = |(index, &size): (usize, &u64)| Expected {
+            object: index.to_string(),
+            file: "ibdata1".into(),
+            size,
+            hash: String::new(),
+        };
+        sizes.iter().enumerate().map(one).collect()
     }
 
     #[tokio::test]
@@ -211,7 +219,7 @@ mod tests {
         let handle = case.stored(NAME, &[("0", "four"), ("1", "seven77")]).await;
         let mut crc = written(&[4, 7]);
         for (one, body) in crc.iter_mut().zip(["four", "seven77"]) {
-            one.entry.hash = format!("{:08x}", crc32fast::hash(body.as_bytes()));
+            one.hash = format!("{:08x}", crc32fast::hash(body.as_bytes()));
         }
         check_hashes(&handle, &crc, &Limits::default()).await.unwrap();
         handle.put("1", "seven78".into()).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backup::manifest::Manifest;
 use crate::backup::report::{Outcome, ReplicationOutcome};
-use crate::engine::builtin::clone::HowCopied;
+use crate::engine::builtin::HowCopied;
 
 /// A backup that was made, read back and found whole; or one that was restored.
 #[derive(Clone, Debug)]
@@ -14,14 +14,15 @@ pub struct Done {
     pub manifest: Manifest,
     /// Bytes as stored; of a backup with its MANIFEST, of a restore the files alone.
     pub stored_bytes: u64,
-    /// Bytes of the tablet's files.
+    /// Bytes of the tablet's files, or of the stream of them.
     pub data_bytes: u64,
     pub files: u64,
-    /// How long mysqld was down.
-    pub downtime: Duration,
-    /// Of a backup.
+    /// How long mysqld was down; `None`: it went on serving.
+    pub downtime: Option<Duration>,
+    /// Of a builtin backup.
     pub how: Option<HowCopied>,
-    pub replication: ReplicationOutcome,
+    /// `None`: it was not touched.
+    pub replication: Option<ReplicationOutcome>,
     pub warnings: Vec<String>,
     /// What of the tablet's data a backup does not have, one sentence each; a restore says it in its warnings.
     pub not_carried: Vec<String>,
@@ -40,12 +41,12 @@ impl Done {
         outcome.size_bytes = Some(stored_bytes);
         outcome.data_bytes = Some(data_bytes);
         outcome.files = Some(files);
-        outcome.downtime_seconds = Some(downtime.as_secs_f64());
+        outcome.downtime_seconds = downtime.map(|downtime| downtime.as_secs_f64());
         if let Some(HowCopied { mode, reason }) = how {
             outcome.copy_mode = Some(mode);
             outcome.copy_mode_reason = Some(reason);
         }
-        outcome.replication = Some(replication);
+        outcome.replication = replication;
         outcome.warnings.extend(warnings);
         outcome.not_carried = not_carried;
     }

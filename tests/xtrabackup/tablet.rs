@@ -1,0 +1,235 @@
+//! A tablet of MariaDB, and a storage with a backup that Vitess made of one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::mysql::{PATIENCE, free_port};
+use crate::support::{self, ground};
+use crate::engine_support;
+
+pub const SINGLE: (&str, &str) = ("xtrabackup-maria-pargzip.tar.zst", "2026-11-22.153817.zone1-0000000200");
+pub const STRIPED: (&str, &str) = ("xtrabackup-maria-stripes3-zstd.tar.zst", "2026-11-22.153925.zone1-0000000200");
+
+/// A directory with a storage and with tablets.
+pub struct Case {
+    pub root: TempDir,
+    backup: &'static str,
+}
+
+impl Case {
+    /// With one backup of Vitess's, and a tablet with some old data.
+    pub fn new((archive, backup): (&str, &'static str)) -> Self {
+        let case = Self { root: engine_support::open_directory(), backup };
+        support::unpack_fixture(archive, &case.backups());
+        case.lay_out(201);
+        fs::write(case.old_data(), "old").unwrap();
+        case
+    }
+
+    /// A tablet directory as Vitess lays it out, for MariaDB, without data.
+    pub fn lay_out(&self, uid: u32) {
+        let tablet_dir = self.tablet_dir_of(uid);
+        for directory in ["data", "innodb/data", "innodb/logs", "bin-logs", "relay-logs", "tmp"] {
+            fs::create_dir_all(tablet_dir.join(directory)).unwrap();
+        }
+        let (at, maria) = (tablet_dir.display().to_string(), ground::mariadb().join("root/usr"));
+        let port = free_port();
+        let my_cnf = format!(
+            "[mysqld]\nuser = root\nserver-id = {uid}\nport = {port}\nbind-address = 127.0.0.1\nskip-name-resolve\n\
+             datadir = {at}/data\ninnodb_data_home_dir = {at}/innodb/data\ninnodb_log_group_home_dir = {at}/innodb/logs\n\
+             log-bin = {at}/bin-logs/vt-0000000{uid}-bin\nrelay-log = {at}/relay-logs/vt-0000000{uid}-relay-bin\n\
+             relay-log-index = {at}/relay-logs/vt-0000000{uid}-relay-bin.index\ntmpdir = {at}/tmp\nsocket = {at}/mysql.sock\n\
+             pid-file = {at}/mysql.pid\nlog-error = {at}/error.log\nlc-messages-dir = {maria}/share/mysql\n\
+             plugin-dir = {maria}/lib/mysql/plugin\n",
+            maria = maria.display()
+        );
+        fs::write(tablet_dir.join("my.cnf"), my_cnf).unwrap();
+    }
+
+    pub fn backups(&self) -> PathBuf {
+        self.root.path().join("backups")
+    }
+
+    pub fn tablet_dir_of(&self, uid: u32) -> PathBuf {
+        self.root.path().join(format!("vt_0000000{uid}"))
+    }
+
+    pub fn tablet_dir(&self) -> PathBuf {
+        self.tablet_dir_of(201)
+    }
+
+    /// What a restore that is refused in time leaves alone.
+    pub fn old_data(&self) -> PathBuf {
+        self.tablet_dir().join("data/old.ibd")
+    }
+
+    pub fn object(&self, name: &str) -> PathBuf {
+        self.backups().join("maria/0").join(self.backup).join(name)
+    }
+
+    /// The names of all backups, oldest first.
+    pub fn names(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.backups().join("maria/0")) else { return Vec::new() };
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// `vitess-backup`, ready to run.
+    pub fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitess-backup"));
+        command
+            .args(arguments.split_whitespace())
+            .args(["--backup-storage-implementation", "file", "--report", "json", "--file-backup-storage-root"])
+            .arg(self.backups())
+            .env("VT_MYSQL_ROOT", ground::mariadb())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `vitess-backup`; gives the exit code and the outcome.
+    pub fn run(&self, arguments: &str) -> (i32, Value) {
+        ended(self.command(arguments).output().unwrap(), arguments)
+    }
+
+    pub fn restore(&self, arguments: &str) -> (i32, Value) {
+        self.restore_onto(201, arguments)
+    }
+
+    pub fn restore_onto(&self, uid: u32, arguments: &str) -> (i32, Value) {
+        self.run(&format!(
+            "restore --keyspace maria --shard 0 --mysqld stopped --existing-data replace --tablet-dir {} {arguments}",
+            self.tablet_dir_of(uid).display()
+        ))
+    }
+
+    pub fn restore_with_tools(&self, arguments: &str) -> (i32, Value) {
+        self.restore(&format!("{} {arguments}", tools()))
+    }
+
+    /// The arguments of a backup of the tablet, which runs.
+    pub fn backup_arguments(&self, arguments: &str) -> String {
+        format!(
+            "backup zone1-201 --keyspace maria --shard 0 --mysqld own --tablet-dir {} {} \
+             --backup-engine-implementation xtrabackup --allow-primary {arguments}",
+            self.tablet_dir().display(),
+            tools()
+        )
+    }
+
+    pub fn backup(&self, arguments: &str) -> (i32, Value) {
+        self.run(&self.backup_arguments(arguments))
+    }
+
+    pub fn is_untouched(&self) -> bool {
+        fs::read_to_string(self.old_data()).is_ok_and(|text| text == "old")
+            && !self.tablet_dir().join("restore_in_progress").exists()
+    }
+
+    /// Nothing of a run is left, in tmp or beside it.
+    pub fn is_tidy(&self) -> bool {
+        fs::read_dir(self.tablet_dir().join("tmp")).unwrap().all(|entry| {
+            // mariadbd's own.
+            entry.unwrap().file_name().to_string_lossy().starts_with('#')
+        }) && !self.tablet_dir().join("vitess-backup.journal").exists()
+    }
+
+    pub fn start(&self) -> Server {
+        Server::start(&self.tablet_dir())
+    }
+}
+
+/// The last word of a run.
+pub fn ended(output: std::process::Output, arguments: &str) -> (i32, Value) {
+    let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let last = out.lines().last().unwrap_or_else(|| panic!("no outcome of {arguments}:\n{log}"));
+    (output.status.code().unwrap(), serde_json::from_str(last).unwrap())
+}
+
+/// Where mariabackup and mbstream are.
+pub fn tools() -> String {
+    format!("--xtrabackup-root-path {}/xtrabackup", ground::mariadb().display())
+}
+
+/// What a refused or failed run said.
+pub fn failure((code, outcome): &(i32, Value)) -> (i32, &str, &str) {
+    assert_eq!(outcome["verdict"], "Failed", "{outcome}");
+    let text = |key: &str| outcome["failure"][key].as_str().unwrap();
+    assert!(!text("remedy").is_empty());
+    (*code, text("reason"), text("message"))
+}
+
+/// mariadbd on a tablet's files, killed on drop.
+pub struct Server {
+    socket: PathBuf,
+    process: Child,
+}
+
+impl Server {
+    pub fn start(tablet_dir: &Path) -> Self {
+        let process = Command::new(ground::mariadb().join("sbin/mysqld"))
+            .arg(format!("--defaults-file={}", tablet_dir.join("my.cnf").display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self { socket: tablet_dir.join("mysql.sock"), process };
+        let begun = Instant::now();
+        while server.try_sql("SELECT 1").is_err() {
+            let log = || fs::read_to_string(tablet_dir.join("error.log")).unwrap_or_default();
+            assert!(server.process.try_wait().unwrap().is_none(), "mariadbd ended:\n{}", log());
+            assert!(begun.elapsed() < PATIENCE, "mariadbd did not start:\n{}", log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        server
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// The client, to which statements can be written.
+    pub fn client(&self) -> Command {
+        let mut command = Command::new(ground::mariadb().join("bin/mariadb"));
+        command.args(["--no-defaults", "-u", "vt_dba", "-N", "-B", "-S"]).arg(&self.socket);
+        command
+    }
+
+    pub fn try_sql(&self, statement: &str) -> Result<String, String> {
+        let output = self.client().args(["-e", statement]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    pub fn sql(&self, statement: &str) -> String {
+        self.try_sql(statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
+    }
+
+    /// Every table of Vitess's sidecar database (the keyspace itself was empty) with its rows, each checked.
+    pub fn vitess_rows(&self) -> BTreeMap<String, u64> {
+        let databases = self.sql("SHOW DATABASES");
+        assert!(databases.lines().any(|name| name == "vt_maria"), "{databases}");
+        let tables = self.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = '_vt'");
+        let each = |form: &dyn Fn(&str) -> String, between| tables.lines().map(form).collect::<Vec<_>>().join(between);
+        let checked = self.sql(&format!("CHECK TABLE {}", each(&|table| format!("_vt.{table}"), ", ")));
+        assert!(checked.lines().all(|line| line.ends_with("status\tOK")), "{checked}");
+        let counts = each(&|table| format!("SELECT '{table}', COUNT(*) FROM _vt.{table}"), " UNION ALL ");
+        let row = |line: &str| line.split_once('\t').map(|(table, count)| (table.to_owned(), count.parse().unwrap()));
+        self.sql(&counts).lines().filter_map(row).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
