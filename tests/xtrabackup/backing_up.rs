@@ -80,7 +80,11 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
         ("--compression-engine-name zstd", "backup.xbstream.zst", "zstd"),
         ("--compression-engine-name lz4", "backup.xbstream.lz4", "lz4"),
         ("--backup-storage-compress=false", "backup.xbstream", ""),
-        ("--compression-engine-name external --external-compressor cat --external-compressor-extension .cat", "backup.xbstream.cat", "external"),
+        (
+            "--compression-engine-name external --external-compressor cat --external-compressor-extension .cat",
+            "backup.xbstream.cat",
+            "external",
+        ),
     ];
     let whole = std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole");
     let drawn = usize::try_from(jiff::Timestamp::now().as_second()).unwrap() % codecs.len();
@@ -100,7 +104,10 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
             let manifest = &outcome["manifest"];
             assert_eq!(manifest["BackupMethod"], "xtrabackup");
             assert_eq!((&manifest["FileName"], &manifest["NumStripes"]), (&Value::from(object), &Value::from(stripes)));
-            assert_eq!((&manifest["StreamMode"], &manifest["StripeBlockSize"]), (&Value::from("xbstream"), &Value::from(102_400)));
+            assert_eq!(
+                (&manifest["StreamMode"], &manifest["StripeBlockSize"]),
+                (&Value::from("xbstream"), &Value::from(102_400))
+            );
             assert_eq!(manifest["CompressionEngine"].as_str().unwrap_or_default(), engine);
             assert_eq!((&manifest["ServerUUID"], &manifest["UpgradeSafe"]), (&Value::from(""), &Value::from(true)));
             assert!(running.case.is_tidy(), "{what}");
@@ -116,11 +123,16 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
             }
             if whole || place == drawn {
                 running.case.lay_out(202);
-                let restored = running.case.restore_onto(202, &format!("{} --backup-name {name} {decompressor}", tools()));
+                let restored =
+                    running.case.restore_onto(202, &format!("{} --backup-name {name} {decompressor}", tools()));
                 assert_eq!(restored.0, 0, "{what}: {:#}", restored.1);
                 let server = Server::start(&running.case.tablet_dir_of(202));
                 let rows: u64 = server.sql("SELECT COUNT(*) FROM vt_maria.written").parse().unwrap();
-                assert_eq!(rows - rows_before, sequence(position) - before, "{what}: one row a transaction up to {position}");
+                assert_eq!(
+                    rows - rows_before,
+                    sequence(position) - before,
+                    "{what}: one row a transaction up to {position}"
+                );
                 let sum = |server: &Server| {
                     server.sql(&format!("SELECT SUM(CRC32(v)) FROM vt_maria.written WHERE id IN (SELECT * FROM (SELECT id FROM vt_maria.written ORDER BY id LIMIT {rows}) first)"))
                 };
@@ -153,7 +165,8 @@ fn a_killed_backup_leaves_nothing_half_once_the_tablet_is_recovered() {
         assert_eq!(output.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&output.stderr));
         wait_for_no("xtrabackup-backup");
         assert_eq!(running.server.sql("SELECT 1"), "1", "{point}");
-        let recovered = running.case.run(&format!("recover --mysqld own --tablet-dir {}", running.case.tablet_dir().display()));
+        let recovered =
+            running.case.run(&format!("recover --mysqld own --tablet-dir {}", running.case.tablet_dir().display()));
         assert_eq!(recovered.0, 0, "{point}: {:#}", recovered.1);
         for name in running.case.names() {
             let (code, verified) = running.case.run(&format!("verify maria/0 {name}"));

@@ -40,7 +40,10 @@ fn a_program_that_is_nowhere_is_named_with_the_place() {
     assert_eq!(message, "cannot find xtrabackup in /nowhere");
     let mut without_path = running.case.command(&arguments.replace(&tools(), ""));
     let ended = ended_of(without_path.env("PATH", "/nowhere"));
-    assert_eq!(running.has_failed(&ended, (5, "XtrabackupNotFound")), "cannot find xtrabackup in any directory of PATH");
+    assert_eq!(
+        running.has_failed(&ended, (5, "XtrabackupNotFound")),
+        "cannot find xtrabackup in any directory of PATH"
+    );
 }
 
 fn ended_of(command: &mut std::process::Command) -> (i32, Value) {
@@ -87,7 +90,8 @@ fn a_user_that_may_not_log_in_or_lacks_a_privilege_is_told_so() {
 #[test]
 fn a_server_that_goes_away_in_the_middle_is_told_so() {
     let mut running = Running::start();
-    let arguments = running.case.backup_arguments("--xtrabackup-user xtra --bandwidth-limit 1Mi --compression-engine-name lz4");
+    let arguments =
+        running.case.backup_arguments("--xtrabackup-user xtra --bandwidth-limit 1Mi --compression-engine-name lz4");
     let child = running.case.command(&arguments).spawn().unwrap();
     let begun = Instant::now();
     while running.case.names().is_empty() {

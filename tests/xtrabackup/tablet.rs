@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::engine_support;
 use crate::support::mysql::{PATIENCE, free_port};
 use crate::support::{self, ground};
-use crate::engine_support;
 
 pub const SINGLE: (&str, &str) = ("xtrabackup-maria-pargzip.tar.zst", "2026-11-22.153817.zone1-0000000200");
 pub const STRIPED: (&str, &str) = ("xtrabackup-maria-stripes3-zstd.tar.zst", "2026-11-22.153925.zone1-0000000200");

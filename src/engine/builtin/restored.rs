@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::backup::choose::Wanted;
-use crate::engine::Vtctld;
 use crate::engine::Done;
+use crate::engine::Vtctld;
 use crate::engine::builtin::limits::Limits;
 use crate::engine::xtrabackup::XtrabackupOptions;
 

@@ -1,11 +1,11 @@
 //! Looking before a backup: whether it can be taken at all.
 
+use crate::engine::builtin::MARKER;
 use crate::engine::journal::Replication;
 use crate::engine::tablet::Server;
 use crate::engine::xtrabackup::options::BackupOptions;
 use crate::engine::xtrabackup::process;
 use crate::engine::xtrabackup::tools::StreamMode;
-use crate::engine::builtin::MARKER;
 use crate::engine::{EngineError, Tablet, replication};
 use crate::mysqld::{Flavor, ServerVersion};
 use crate::progress::Monitor;

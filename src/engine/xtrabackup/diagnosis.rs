@@ -149,7 +149,10 @@ mod tests {
                 0,
             ),
             (
-                &["xtrabackup: copying", "Error: failed to execute query FLUSH: Lost connection to MySQL server during query"],
+                &[
+                    "xtrabackup: copying",
+                    "Error: failed to execute query FLUSH: Lost connection to MySQL server during query",
+                ],
                 Reason::ServerGone,
                 1,
             ),

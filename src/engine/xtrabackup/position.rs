@@ -65,7 +65,8 @@ pub fn find(directory: &Path, heard: &Heard, version: &ServerVersion) -> Result<
             Err(error) => Err(EngineError::unreadable(path, error)),
         };
     }
-    let told = heard.position().ok_or_else(|| unknown("neither a file of its own nor its stderr tells it".to_owned()))?;
+    let told =
+        heard.position().ok_or_else(|| unknown("neither a file of its own nor its stderr tells it".to_owned()))?;
     parse(told, version).map_err(unknown)
 }
 
@@ -97,7 +98,9 @@ mod tests {
 
     /// What PXB 8.0 writes, GTID sets of several servers over several lines.
     fn info(set: &str) -> String {
-        format!("tool_version = 8.0.35-31\nbinlog_pos = filename 'bin.000003', position '497', {BEFORE}{set}'\nlock_time = 0\n")
+        format!(
+            "tool_version = 8.0.35-31\nbinlog_pos = filename 'bin.000003', position '497', {BEFORE}{set}'\nlock_time = 0\n"
+        )
     }
 
     fn found(info: Option<(&str, &str)>, stderr: &[&str], version: &ServerVersion) -> Result<String, EngineError> {
@@ -122,10 +125,7 @@ mod tests {
     fn mariadb_has_its_own_positions_and_name_of_the_file() {
         let maria = ServerVersion::parse("Ver 11.4.2-MariaDB-log Debian").unwrap();
         let info = info("0-1673791492-24");
-        assert_eq!(
-            found(Some(("mariadb_backup_info", &info)), &[], &maria).unwrap(),
-            "MariaDB/0-1673791492-24"
-        );
+        assert_eq!(found(Some(("mariadb_backup_info", &info)), &[], &maria).unwrap(), "MariaDB/0-1673791492-24");
     }
 
     #[test]

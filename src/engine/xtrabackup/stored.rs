@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::manifest::{Manifest, Xtrabackup};
 use crate::codec::Decompression;
-use crate::engine::xtrabackup::tools::StreamMode;
 use crate::engine::store::Expected;
+use crate::engine::xtrabackup::tools::StreamMode;
 use crate::engine::{EngineError, builtin};
 use crate::replication::Position;
 use crate::storage::StoredObject;
@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_the_manifest_tells_of_the_objects_is_kept_and_their_sizes_are_compared() {
-        let written = [Expected { object: "backup.xbstream.zst".into(), file: "x".into(), size: 10, hash: "0a".into() }];
+        let written =
+            [Expected { object: "backup.xbstream.zst".into(), file: "x".into(), size: 10, hash: "0a".into() }];
         let planned = |size: u64| {
             let mut written = written.clone();
             written[0].size = size;

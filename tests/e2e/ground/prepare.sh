@@ -1,0 +1,16 @@
+#!/bin/bash
+# prepare.sh: makes what later tests will ask for, while earlier ones run: most of their time they wait for servers, and
+# builds that give way to them cost next to nothing. What fails here fails again, and is told, where it is needed.
+set -uo pipefail
+exec </dev/null
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/env.sh"
+
+# The order in which tests ask for them.
+"$GROUND/vitess/mysql.sh"
+"$GROUND/vitess/build.sh" host
+"$GROUND/kubernetes/build.sh"
+for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/build.sh" "$server"; done
+"$GROUND/mariadb/build.sh"
+make -s -C "$PROJECT" image
+"$GROUND/vitess/image.sh" build
