@@ -44,7 +44,12 @@ pub enum Reason {
     FileUnwritable,
     InterruptedRun,
     // XtraBackup
+    XtrabackupUserMissing,
     XtrabackupNotFound,
+    TarNotSupported,
+    UnsupportedServerVersion,
+    XtrabackupDenied,
+    ServerGone,
     XtrabackupFailed,
     PrepareFailed,
     // The run
@@ -71,7 +76,10 @@ impl Reason {
     /// 2 bad usage, 3 no usable backup, 4 storage, 5 MySQL or mysqlctld, 6 data refused, 7 cancelled or deadline, 70 a bug.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::InvalidArguments | Self::TabletDirInvalid => 2,
+            Self::InvalidArguments
+            | Self::TabletDirInvalid
+            | Self::XtrabackupUserMissing
+            | Self::TarNotSupported => 2,
             Self::NoBackupFound | Self::NoCompleteBackup | Self::BackupNotFound => 3,
             Self::StorageUnreachable | Self::StorageDenied | Self::StorageMisconfigured | Self::BackupExists => 4,
             Self::SocketUnreachable
@@ -82,6 +90,9 @@ impl Reason {
             | Self::MysqldStartedMeanwhile
             | Self::ReplicationNotRestarted
             | Self::XtrabackupNotFound
+            | Self::UnsupportedServerVersion
+            | Self::XtrabackupDenied
+            | Self::ServerGone
             | Self::XtrabackupFailed
             | Self::TabletIsPrimary
             | Self::TabletBusy
