@@ -517,7 +517,7 @@ fn the_name_of_a_run_that_is_launched_late_is_that_of_its_launch() {
 
 fn by_xtrabackup(stream_mode: &str, place: (&str, &str)) -> World<VitessBackup> {
     let spec = json!({
-        "storage": {"name": "backups"}, place.0: place.1, "engine": "xtrabackup",
+        "storage": {"name": "backups"}, (place.0): place.1, "engine": "xtrabackup",
         "xtrabackup": {"user": "vt_backup", "streamMode": stream_mode},
     });
     World::with(object("VitessBackup", spec))
