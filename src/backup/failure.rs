@@ -48,7 +48,9 @@ pub enum Reason {
     XtrabackupNotFound,
     TarNotSupported,
     UnsupportedServerVersion,
+    /// Its user may not log in, or lacks a privilege.
     XtrabackupDenied,
+    /// mysqld cannot be reached, or went away while it was backed up.
     ServerGone,
     XtrabackupFailed,
     PrepareFailed,
@@ -76,10 +78,7 @@ impl Reason {
     /// 2 bad usage, 3 no usable backup, 4 storage, 5 MySQL or mysqlctld, 6 data refused, 7 cancelled or deadline, 70 a bug.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::InvalidArguments
-            | Self::TabletDirInvalid
-            | Self::XtrabackupUserMissing
-            | Self::TarNotSupported => 2,
+            Self::InvalidArguments | Self::TabletDirInvalid | Self::XtrabackupUserMissing | Self::TarNotSupported => 2,
             Self::NoBackupFound | Self::NoCompleteBackup | Self::BackupNotFound => 3,
             Self::StorageUnreachable | Self::StorageDenied | Self::StorageMisconfigured | Self::BackupExists => 4,
             Self::SocketUnreachable
@@ -90,10 +89,10 @@ impl Reason {
             | Self::MysqldStartedMeanwhile
             | Self::ReplicationNotRestarted
             | Self::XtrabackupNotFound
+            | Self::XtrabackupFailed
             | Self::UnsupportedServerVersion
             | Self::XtrabackupDenied
             | Self::ServerGone
-            | Self::XtrabackupFailed
             | Self::TabletIsPrimary
             | Self::TabletBusy
             | Self::InterruptedRun => 5,

@@ -146,7 +146,8 @@ async fn a_tar_stream_is_refused_by_what_another_backup_of_the_shard_tells_and_n
             },
         }),
     );
-    let unreadable = json!({"apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup", "metadata": {}, "spec": 1});
+    let unreadable =
+        json!({"apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup", "metadata": {}, "spec": 1});
     shell.server.put(&format!("{backups}broken"), unreadable);
     shell.settle().await;
     let accepted = shell.condition("Accepted");

@@ -43,7 +43,8 @@ pub fn twin(
     let spec = pod.spec.clone().unwrap_or_default();
     let security = container_security(container.security_context.as_ref());
     let tmp = needs_tmp(&security, mounts);
-    let engine_mounts = mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).chain(tmp.then(tmp_mount));
+    let engine_mounts =
+        mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).chain(tmp.then(tmp_mount));
     let engine = Container {
         name: ENGINE_CONTAINER.to_owned(),
         image: container.image.clone(),
