@@ -154,11 +154,21 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
         (json!({"tablet": null, "shard": "commerce/0/1"}), shard),
         (json!({"tablet": null, "shard": "../0"}), shard),
         (json!({"engine": "mydumper"}), "supported values: \"builtin\", \"xtrabackup\""),
-        (json!({"engine": "xtrabackup"}), "has the builtin engine only: set engine: builtin"),
+        (json!({"engine": "xtrabackup"}), "engine xtrabackup needs xtrabackup.user"),
+        (json!({"engine": "xtrabackup", "xtrabackup": {}}), "engine xtrabackup needs xtrabackup.user"),
+        (by_xtrabackup(json!({"user": ""})), "should be at least 1 chars long"),
+        (json!({"xtrabackup": {"user": "x"}}), "set engine: xtrabackup, or remove xtrabackup"),
         (
-            json!({"xtrabackup": {"user": "x"}}),
-            "has the builtin engine only: set engine: builtin and remove xtrabackup",
+            json!({"engine": "xtrabackup", "xtrabackup": {"user": "x"}, "builtin": {"upgradeSafe": true}}),
+            "set engine: builtin, or remove builtin",
         ),
+        (by_xtrabackup(json!({"streamMode": "cpio"})), "supported values: \"xbstream\", \"tar\""),
+        (by_xtrabackup(json!({"rootPath": "bin"})), "xtrabackup.rootPath is not an absolute path"),
+        (by_xtrabackup(json!({"rootPath": ""})), "xtrabackup.rootPath is not an absolute path"),
+        (by_xtrabackup(json!({"stripes": -1})), "greater than or equal to 0"),
+        (by_xtrabackup(json!({"stripes": 1001})), "less than or equal to 1000"),
+        (by_xtrabackup(json!({"stripes": 2, "stripeBlockSize": 1023})), "xtrabackup.stripeBlockSize is too small"),
+        (by_xtrabackup(json!({"backupFlags": "x".repeat(4097)})), "may not be more than 4096"),
         (json!({"mode": "Detached"}), "set mode: Attached"),
         (json!({"mode": "Delegated"}), "set mode: Attached"),
         (json!({"incrementalFrom": "auto"}), "makes full backups only: remove incrementalFrom"),
@@ -184,6 +194,19 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
         (json!({"podTemplate": {"resources": {"requests": {"cpu": "lots"}}}}), "should match"),
     ];
     assert_refused(&server, "VitessBackup", &base, cases).await;
+    for good in [
+        by_xtrabackup(json!({})),
+        by_xtrabackup(json!({"stripes": 1000, "stripeBlockSize": 1024})),
+        by_xtrabackup(json!({"streamMode": "tar", "rootPath": "/opt/xtrabackup/bin", "backupFlags": "--a='b c'"})),
+        with(&by_xtrabackup(json!({})), json!({"concurrency": 4, "vtctld": {"address": "vtctld:15999"}})),
+    ] {
+        assert_eq!(server.refusal("VitessBackup", with(&base, good.clone())).await, None, "{good}");
+    }
+}
+
+/// The changes that make a spec one for the xtrabackup engine, with these options besides the user.
+fn by_xtrabackup(options: Value) -> Value {
+    json!({"engine": "xtrabackup", "xtrabackup": with(&json!({"user": "vt_backup"}), options)})
 }
 
 #[tokio::test]
@@ -227,6 +250,8 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
         (json!({"trigger": "PodStart"}), "set trigger: Now"),
         (json!({"bootstrap": {"keyspace": "commerce"}}), "bootstrap belongs to trigger PodStart"),
         (json!({"existingData": "Keep"}), "supported values: \"Refuse\", \"Replace\""),
+        (json!({"xtrabackup": {"rootPath": "./bin"}}), "xtrabackup.rootPath is not an absolute path"),
+        (json!({"xtrabackup": {"streamMode": "zip"}}), "supported values: \"xbstream\", \"tar\""),
     ];
     assert_refused(&server, "VitessRestore", &base, cases).await;
     for good in [
@@ -238,6 +263,8 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
         json!({"waitForBackupInterval": "1m30s"}),
         json!({"target": {"persistentVolumeClaim": volume}}),
         json!({"shard": "commerce/-"}),
+        json!({"xtrabackup": {}}),
+        json!({"xtrabackup": {"rootPath": "/opt", "streamMode": "tar", "prepareFlags": "--a", "restoreFlags": "--b"}}),
     ] {
         assert_eq!(server.refusal("VitessRestore", with(&base, good.clone())).await, None, "{good}");
     }

@@ -1,5 +1,5 @@
-//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code; and
-//! `docs/benchmarks.md` gets its figures as they were measured.
+//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code; what
+//! `docs/xtrabackup.md` tells of are reasons too; and `docs/benchmarks.md` gets its figures as they were measured.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -12,6 +12,7 @@ use tables::{BEGIN, END, Row, into_page, table};
 use vitess_backup::backup::failure::Reason;
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
+const XTRABACKUP: &str = include_str!("../docs/xtrabackup.md");
 const README: &str = include_str!("../README.md");
 const SOURCE: &str = include_str!("../src/backup/failure.rs");
 
@@ -59,15 +60,35 @@ fn variants_and_rows_are_read_as_they_are_written() {
 }
 
 #[test]
-fn the_objects_in_the_readme_stand_in_the_examples() {
-    let blocks: Vec<_> = README.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+fn the_errors_of_xtrabackup_are_reasons_with_what_is_seen_and_a_remedy() {
+    let table = XTRABACKUP.split_once("\n## Errors\n").unwrap().1;
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    let cells: Vec<Vec<_>> = rows.map(|row| row.split(" | ").collect()).collect();
+    assert!(cells.len() >= 10, "the table was not read: {cells:?}");
+    let variants = variants(SOURCE);
+    for row in cells {
+        let [reason, seen, remedy] = row[..] else { panic!("not three columns: {row:?}") };
+        assert!(variants.iter().any(|name| reason.strip_suffix('`') == Some(name)), "{reason} is no reason");
+        assert!(seen.ends_with('.') && remedy.ends_with('.'), "{reason}: {seen} / {remedy}");
+    }
+}
+
+fn yaml_blocks(document: &str) -> Vec<&str> {
+    document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_objects_in_the_readme_and_of_xtrabackup_stand_in_the_examples() {
+    let blocks = yaml_blocks(README);
     assert_eq!(blocks.len(), 3, "one object of each kind");
+    let of_xtrabackup = yaml_blocks(XTRABACKUP);
+    assert_eq!(of_xtrabackup.len(), 1);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     let examples: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
-    for block in blocks {
+    for block in blocks.into_iter().chain(of_xtrabackup) {
         assert!(examples.iter().any(|example| example.contains(block)), "no file of examples/ has:\n{block}");
     }
 }

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
 
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 13] = [
     "backup-shard.yaml",
     "backup-tablet.yaml",
+    "backup-xtrabackup.yaml",
     "restore-at-or-before.yaml",
     "restore-into-volume.yaml",
     "restore-latest.yaml",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::pod_template::PodTemplate;
 use super::run::RunStatus;
 use super::schema;
+use super::xtrabackup::XtrabackupOptions;
 use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
@@ -41,8 +42,16 @@ use crate::topo::{KeyspaceShard, TabletAlias};
         "name exactly one of tablet (an alias such as zone1-0000000101) and shard (<keyspace>/<shard>, such as commerce/0)",
     ),
     schema::rule(
-        "self.engine == 'builtin' && !has(self.xtrabackup)",
-        "this version of the operator has the builtin engine only: set engine: builtin and remove xtrabackup",
+        "self.engine != 'xtrabackup' || (has(self.xtrabackup) && has(self.xtrabackup.user))",
+        "engine xtrabackup needs xtrabackup.user: set it to the MySQL user that XtraBackup logs in as, one identified by auth_socket",
+    ),
+    schema::rule(
+        "self.engine == 'xtrabackup' || !has(self.xtrabackup)",
+        "xtrabackup has the options of engine xtrabackup: set engine: xtrabackup, or remove xtrabackup",
+    ),
+    schema::rule(
+        "self.engine == 'builtin' || !has(self.builtin)",
+        "builtin has the options of engine builtin: set engine: builtin, or remove builtin",
     ),
     schema::rule(
         "self.mode == 'Attached'",
@@ -67,25 +76,26 @@ pub struct VitessBackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::keyspace_shard")]
     pub shard: Option<KeyspaceShard>,
-    /// Whether a primary may be backed up. It does not serve while mysqld is down. With shard: only when no other
-    /// tablet can be.
+    /// Whether a primary may be backed up. With engine builtin it does not serve while mysqld is down. With shard: only
+    /// when no other tablet can be.
     #[serde(default)]
     pub allow_primary: bool,
-    /// Attached: the engine works on the tablet's own volume while its mysqld is down.
+    /// Attached: the engine works on the tablet's own volume.
     #[serde(default)]
     pub mode: BackupMode,
-    /// builtin copies files with mysqld down.
+    /// builtin, the default as in Vitess, copies mysqld's files while it is down. xtrabackup has Percona XtraBackup copy them
+    /// while mysqld runs and the tablet serves, which is what Vitess recommends for production: take it where a tablet
+    /// must go on serving and replicating. It needs XtraBackup in the tablet's image and a MySQL user, xtrabackup.user.
     #[serde(default)]
     pub engine: BackupEngine,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builtin: Option<BuiltinOptions>,
-    /// Not in this version: refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::later_object")]
-    pub xtrabackup: Option<serde_json::Value>,
+    pub xtrabackup: Option<XtrabackupOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// How many files are read, compressed and stored at a time. Default 4, as in Vitess.
+    /// How many files are read, compressed and stored at a time. Default 4, as in Vitess. The xtrabackup engine makes one
+    /// stream: see xtrabackup.stripes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub concurrency: Option<i32>,
@@ -143,7 +153,6 @@ pub enum BackupMode {
 pub enum BackupEngine {
     #[default]
     Builtin,
-    /// Not in this version: refused.
     Xtrabackup,
 }
 
@@ -205,7 +214,8 @@ pub enum CompressionEngine {
 }
 
 /// A vtctld to tell. With it the engine sets the tablet's type in the topology to BACKUP or RESTORE first and back
-/// afterwards, as Vitess's own Backup does, so that VTOrc and vtgate leave the tablet alone.
+/// afterwards, as Vitess's own Backup does, so that VTOrc and vtgate leave the tablet alone. A backup by the xtrabackup
+/// engine tells nobody, since the tablet goes on serving.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [schema::rule(

@@ -12,6 +12,7 @@ mod restore;
 mod run;
 mod schema;
 mod storage;
+mod xtrabackup;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
 pub use backup::{
@@ -29,6 +30,7 @@ pub use storage::{
     S3Storage, SecretKey, SecretName, ServerSideEncryption, VitessBackupStorage, VitessBackupStorageSpec,
     VitessBackupStorageStatus,
 };
+pub use xtrabackup::{StreamMode, XtrabackupOptions, XtrabackupRestoreOptions};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,

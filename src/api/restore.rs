@@ -9,6 +9,7 @@ use super::backup::{StorageReference, Vtctld, six_hours};
 use super::pod_template::PodTemplate;
 use super::run::RunStatus;
 use super::schema;
+use super::xtrabackup::XtrabackupRestoreOptions;
 use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
@@ -85,10 +86,12 @@ pub struct VitessRestoreSpec {
     #[schemars(schema_with = "schema::later_object")]
     pub bootstrap: Option<serde_json::Value>,
     /// Consider only backups that these engines made. Default: all. This version restores those of builtin and
-    /// xtrabackup; the latter needs xtrabackup and xbstream in the PATH of the tablet's image.
+    /// xtrabackup; the latter needs xtrabackup and xbstream in the tablet's image, in PATH or xtrabackup.rootPath.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 32)))]
     pub allowed_backup_engines: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xtrabackup: Option<XtrabackupRestoreOptions>,
     /// How many files are restored at a time. Default 4, as in Vitess.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]

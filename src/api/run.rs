@@ -79,7 +79,8 @@ pub struct RunStatus {
     /// How many files of the tablet the backup holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<i64>,
-    /// How long mysqld was down for the run, in seconds, rounded up.
+    /// How long mysqld was down for the run, in seconds, rounded up. Absent when it was not: a backup by the xtrabackup
+    /// engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downtime_seconds: Option<i64>,
     /// Backups: Clone when mysqld was down only while its files were cloned, InPlace when it was for the whole copy.

@@ -145,6 +145,18 @@ pub fn directory(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A directory of the tablet's image, where XtraBackup's programs are.
+pub fn program_directory(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 1024,
+        "x-kubernetes-validations": [rule(
+            "self.startsWith('/')",
+            "xtrabackup.rootPath is not an absolute path: write the directory of the tablet's image that has xtrabackup and xbstream, for example /opt/xtrabackup/bin",
+        )],
+    })
+}
+
 /// An object of this namespace, by name.
 pub fn object_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

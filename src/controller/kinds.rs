@@ -8,7 +8,7 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{Phase, RunStatus, StreamMode, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
 use crate::plan::observed::Observed;
 use crate::plan::{self, Plan};
 use crate::resources::names::FINALIZER_RUN;
@@ -33,6 +33,8 @@ pub trait Run:
     fn storage_name(&self) -> &str;
     /// The claim that a restore is to fill.
     fn target_claim(&self) -> Option<&str>;
+    /// Whether it is a backup that asks XtraBackup for a tar stream, which not every server's can write.
+    fn streams_tar(&self) -> bool;
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<Self::Status>;
 
     fn phase(&self) -> Phase {
@@ -75,6 +77,10 @@ impl Run for VitessBackup {
         None
     }
 
+    fn streams_tar(&self) -> bool {
+        self.spec.xtrabackup.as_ref().is_some_and(|options| options.stream_mode == StreamMode::Tar)
+    }
+
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {
         plan::backup::next(self, seen, now)
     }
@@ -103,6 +109,10 @@ impl Run for VitessRestore {
     fn target_claim(&self) -> Option<&str> {
         let volume = self.spec.target.as_ref()?.persistent_volume_claim.as_ref()?;
         Some(&volume.claim_name)
+    }
+
+    fn streams_tar(&self) -> bool {
+        false
     }
 
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {

@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
 use kube::api::{Api, ListParams, LogParams};
+use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
 use super::context::Context;
@@ -14,7 +15,7 @@ use super::error::{Error, optional};
 use super::kinds::Run;
 use super::locks::HolderIdentity;
 use crate::api::{RunStatus, VitessBackup, VitessBackupStorage, VitessRestore};
-use crate::plan::observed::{Holder, JobSeen, LivePod, Observed, is_live, is_short, read_outcome};
+use crate::plan::observed::{Holder, JobSeen, LivePod, Observed, ServerSeen, is_live, is_short, read_outcome};
 use crate::resources::names::{LABEL_LOCK, LABEL_RUN_UID};
 use crate::resources::pod::ENGINE_CONTAINER;
 
@@ -52,6 +53,9 @@ pub async fn run<K: Run>(context: &Context, object: &K, now: Timestamp) -> Resul
     seen.tablets = look.tablets().await?;
     if let Some(claim) = object.target_claim() {
         seen.target_users = look.users_of(claim).await?;
+    }
+    if object.streams_tar() {
+        seen.servers = look.servers().await?;
     }
     Ok(seen)
 }
@@ -158,7 +162,7 @@ impl Look<'_> {
     }
 
     async fn object_lives<K: Run>(&self, holder: &HolderIdentity) -> Result<bool, Error> {
-        let api: Api<kube::core::DeserializeGuard<K>> = Api::namespaced(self.context.client.clone(), &self.namespace);
+        let api: Api<DeserializeGuard<K>> = Api::namespaced(self.context.client.clone(), &self.namespace);
         let found = optional(api.get(&holder.name).await)
             .map_err(Error::api("read", format!("{} {}", K::KIND, holder.name)))?;
         let same = found.filter(|object| object.meta().uid.as_ref() == Some(&holder.uid));
@@ -184,6 +188,13 @@ impl Look<'_> {
     async fn tablets(&self) -> Result<Vec<Pod>, Error> {
         let selector = ListParams::default().labels(&self.context.settings.tablet_selector_text());
         Ok(self.api::<Pod>().list(&selector).await.map_err(Error::api("list", "tablet pods"))?.items)
+    }
+
+    /// What the namespace's backups tell of their servers. One that cannot be read tells nothing.
+    async fn servers(&self) -> Result<Vec<ServerSeen>, Error> {
+        let api = self.api::<DeserializeGuard<VitessBackup>>();
+        let backups = api.list(&ListParams::default()).await.map_err(Error::api("list", "VitessBackups"))?;
+        Ok(backups.into_iter().filter_map(|backup| ServerSeen::of(&backup.0.ok()?)).collect())
     }
 
     /// Pods that mount the claim and have not ended, but for this run's own.

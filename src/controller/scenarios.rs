@@ -128,6 +128,35 @@ async fn a_backup_is_locked_then_written_down_then_launched() {
 }
 
 #[tokio::test]
+async fn a_tar_stream_is_refused_by_what_another_backup_of_the_shard_tells_and_no_job_is_made() {
+    let shell = Shell::with_a_backup();
+    shell.server.change(BACKUP, |backup| {
+        backup["spec"]["engine"] = json!("xtrabackup");
+        backup["spec"]["xtrabackup"] = json!({"user": "vt_backup", "streamMode": "tar"});
+    });
+    let backups = BACKUP.strip_suffix("nightly").unwrap();
+    shell.server.put(
+        &format!("{backups}yesterday"),
+        json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup", "metadata": {"uid": "another"},
+            "spec": {"storage": {"name": "backups"}, "shard": "commerce/0"},
+            "status": {
+                "phase": "Succeeded", "shard": "commerce/0", "finishedTime": "2026-11-21T10:00:00Z",
+                "manifest": {"MySQLVersion": "Ver 8.4.5 MySQL Community Server - GPL"},
+            },
+        }),
+    );
+    let unreadable =
+        json!({"apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup", "metadata": {}, "spec": 1});
+    shell.server.put(&format!("{backups}broken"), unreadable);
+    shell.settle().await;
+    let accepted = shell.condition("Accepted");
+    assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("TarNotSupported")));
+    assert!(accepted["message"].as_str().unwrap().contains("VitessBackup yesterday"), "{accepted}");
+    assert_eq!(shell.server.get(JOB), None);
+}
+
+#[tokio::test]
 async fn a_plan_from_an_old_object_overwrites_nothing() {
     let shell = Shell::with_a_backup();
     let old = shell.stored();

@@ -1,8 +1,8 @@
 //! Whether all that a spec names is there: each problem is a condition that says what to do, and heals by itself.
 
-use super::observed::Observed;
+use super::observed::{Observed, ServerSeen};
 use super::storage;
-use crate::api::VitessBackupStorage;
+use crate::api::{BackupEngine, StreamMode, VitessBackupSpec, VitessBackupStorage};
 use crate::resources::attach::{AttachProblem, Attachment};
 use crate::resources::names::Lock;
 use crate::resources::tablet::Tablet;
@@ -92,6 +92,34 @@ pub fn running(attached: &Attached) -> Result<(), Problem> {
         .map_err(|problem| (problem.reason(), format!("tablet {}: {problem}", tablet.alias)))
 }
 
+/// That XtraBackup can write the stream that is asked for. tar went with XtraBackup 8.0, the first that knows MySQL 8.0; what
+/// the shard's servers are, its newest backup tells. Without one the engine finds out.
+pub fn stream(seen: &Observed, spec: &VitessBackupSpec, shard: &KeyspaceShard) -> Result<(), Problem> {
+    let tar = spec.xtrabackup.as_ref().is_some_and(|options| options.stream_mode == StreamMode::Tar);
+    if spec.engine != BackupEngine::Xtrabackup || !tar {
+        return Ok(());
+    }
+    let of_shard = seen.servers.iter().filter(|server| server.shard == shard.to_string());
+    match of_shard.max_by_key(|server| server.finished).filter(|server| has_no_tar(&server.mysql_version)) {
+        None => Ok(()),
+        Some(ServerSeen { backup, shard, finished: _, mysql_version }) => {
+            let text = format!(
+                "XtraBackup writes no tar streams of MySQL 8.0 and later, and by VitessBackup {backup} {shard} runs \
+                 {mysql_version}: create the object again, and set streamMode: xbstream"
+            );
+            Err(("TarNotSupported", text))
+        }
+    }
+}
+
+/// Whether a server of this version (`Ver 8.0.36 MySQL …`) needs an XtraBackup that writes xbstream only. MariaDB's own
+/// program, whose numbers mean something else, is left to the engine.
+fn has_no_tar(mysql_version: &str) -> bool {
+    let number = mysql_version.split("Ver ").nth(1).and_then(|rest| rest.split('.').next());
+    let major = number.and_then(|number| number.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 8) && !mysql_version.contains("MariaDB")
+}
+
 /// Why a lock cannot be had now.
 pub fn busy(seen: &Observed, lock: &Lock, uid: &str) -> Option<Problem> {
     let holder = seen.holder_other_than(lock, uid)?;
@@ -101,4 +129,24 @@ pub fn busy(seen: &Observed, lock: &Lock, uid: &str) -> Option<Problem> {
 
 fn tablets(seen: &Observed) -> impl Iterator<Item = Tablet> {
     seen.tablets.iter().filter_map(|pod| Tablet::read(pod, &seen.settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mysql_from_8_0_on_has_no_tar() {
+        for (version, expected) in [
+            ("Ver 5.7.44 MySQL Community Server (GPL)", false),
+            ("Ver 8.0.36 MySQL Community Server - GPL", true),
+            ("Ver 8.4.0-0 Percona Server (GPL)", true),
+            ("/usr/sbin/mysqld  Ver 9.7.4 for Linux on x86_64 (Source)", true),
+            ("Ver 11.8.3-MariaDB-0+deb13u1 Debian 13", false),
+            ("Ver", false),
+            ("", false),
+        ] {
+            assert_eq!(has_no_tar(version), expected, "{version}");
+        }
+    }
 }

@@ -78,8 +78,11 @@ impl Next<'_> {
                 return run::fail(&mut self.draft);
             }
         };
-        self.draft.enter(Phase::Pending);
         let tablet = &attached.tablet;
+        if let Err(problem) = accept::stream(self.draft.seen, self.spec, &tablet.shard) {
+            return run::wait_for(&mut self.draft, ACCEPTED, problem);
+        }
+        self.draft.enter(Phase::Pending);
         self.draft.condition(ACCEPTED, "True", "Accepted", format!("tablet {} is backed up", tablet.alias));
         self.draft.status.shard = Some(tablet.shard.to_string());
         self.draft.status.tablet_alias = Some(tablet.alias.to_string());

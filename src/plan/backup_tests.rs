@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::observed::{EngineSeen, Holder};
+use super::super::observed::{EngineSeen, Holder, ServerSeen};
 use super::super::world::{UID, World, failed, object, outcome, succeeded, tablet_pod};
 use super::*;
 use crate::backup::failure::Reason;
@@ -513,4 +513,133 @@ fn the_name_of_a_run_that_is_launched_late_is_that_of_its_launch() {
     let run = world.object.status.as_ref().unwrap().run.clone();
     assert_eq!(run.backup_name.as_deref(), Some("2026-11-22.110000.zone1-0000000101"));
     assert_eq!(world.seen.locks.values().map(|holder| holder.uid.as_str()).collect::<Vec<_>>(), [UID, UID]);
+}
+
+fn by_xtrabackup(stream_mode: &str, place: (&str, &str)) -> World<VitessBackup> {
+    let spec = json!({
+        "storage": {"name": "backups"}, (place.0): place.1, "engine": "xtrabackup",
+        "xtrabackup": {"user": "vt_backup", "streamMode": stream_mode},
+    });
+    World::with(object("VitessBackup", spec))
+}
+
+fn server(backup: &str, shard: &str, finished: &str, mysql_version: &str) -> ServerSeen {
+    ServerSeen {
+        backup: backup.into(),
+        shard: shard.into(),
+        finished: finished.parse().unwrap(),
+        mysql_version: mysql_version.into(),
+    }
+}
+
+#[test]
+fn a_backup_by_xtrabackup_succeeds_without_downtime_and_without_a_word_of_replication() {
+    let mut world = by_xtrabackup("xbstream", ("tablet", "zone1-0000000101"));
+    world.settle();
+    let args = world.args();
+    assert_eq!(
+        args[9..args.len() - 3],
+        [
+            "--backup-engine-implementation=xtrabackup",
+            "--xtrabackup-user=vt_backup",
+            "--xtrabackup-stream-mode=xbstream",
+            "--backup-time=2026-11-22T10:00:00Z",
+        ]
+    );
+    world.engine_runs(Step::CopyingFiles);
+    world.engine_ends(Outcome {
+        engine: Some("xtrabackup".into()),
+        downtime_seconds: None,
+        replication: None,
+        ..succeeded(Operation::Backup)
+    });
+    let run = world.object.status.clone().unwrap().run;
+    assert_eq!((run.phase, run.engine.as_deref()), (Some(Phase::Succeeded), Some("xtrabackup")));
+    assert_eq!((run.downtime_seconds, run.copy_mode), (None, None));
+    assert!(run.conditions.iter().all(|condition| condition.type_ != "Replicating"), "{:?}", run.conditions);
+    world.has_settled();
+}
+
+#[test]
+fn what_xtrabackup_failed_for_is_a_condition_an_event_and_the_failure() {
+    for reason in [
+        Reason::XtrabackupUserMissing,
+        Reason::XtrabackupNotFound,
+        Reason::TarNotSupported,
+        Reason::UnsupportedServerVersion,
+        Reason::XtrabackupDenied,
+        Reason::ServerGone,
+        Reason::XtrabackupFailed,
+    ] {
+        let mut world = by_xtrabackup("xbstream", ("shard", "commerce/0"));
+        world.settle();
+        world.engine_ends(failed(Operation::Backup, reason));
+        assert_eq!((phase(&world), failure(&world).reason), (Phase::Failed, format!("{reason:?}")));
+        world.assert_condition("Complete", "False", &format!("{reason:?}"));
+        assert!(world.told().contains(&"Failed"), "{:?}", world.told());
+        world.has_settled();
+        assert_eq!(world.made.len(), 1, "the tablet was left alone: nothing to put back");
+    }
+}
+
+#[test]
+fn a_tar_stream_of_a_shard_that_is_known_to_run_mysql_8_is_refused_before_a_pod_starts() {
+    let mysql_8 = "Ver 8.0.36 MySQL Community Server - GPL";
+    for place in [("tablet", "zone1-0000000101"), ("shard", "commerce/0")] {
+        let mut world = by_xtrabackup("tar", place);
+        world.seen.servers = vec![
+            server("newest", "commerce/0", "2026-11-21T10:00:00Z", mysql_8),
+            server("older", "commerce/0", "2026-11-20T10:00:00Z", "Ver 5.7.44 MySQL Community Server (GPL)"),
+        ];
+        world.settle();
+        world.assert_condition(ACCEPTED, "False", &format!("{:?}", Reason::TarNotSupported));
+        let message = world.condition(ACCEPTED).2;
+        assert!(message.contains("VitessBackup newest") && message.contains(mysql_8), "{message}");
+        assert!(message.ends_with("set streamMode: xbstream"), "{message}");
+        assert_eq!((phase(&world), world.made.len(), world.seen.locks.len()), (Phase::Pending, 0, 0));
+        assert_eq!(world.told(), ["TarNotSupported"]);
+    }
+}
+
+#[test]
+fn a_tar_stream_is_left_to_the_engine_where_nothing_speaks_against_it() {
+    let (mysql_8, mysql_5) = ("Ver 8.0.36 MySQL Community Server - GPL", "Ver 5.7.44 MySQL Community Server (GPL)");
+    let (early, late) = ("2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z");
+    for servers in [
+        vec![],
+        vec![server("a", "commerce/-80", early, mysql_8)],
+        vec![server("a", "commerce/0", early, mysql_8), server("b", "commerce/0", late, mysql_5)],
+        vec![server("a", "commerce/0", late, "Ver 11.8.3-MariaDB-0+deb13u1 Debian 13")],
+    ] {
+        let mut world = by_xtrabackup("tar", ("tablet", "zone1-0000000101"));
+        world.seen.servers.clone_from(&servers);
+        world.settle();
+        assert_eq!(world.made.len(), 1, "{servers:?}");
+    }
+    let mut world = by_xtrabackup("xbstream", ("tablet", "zone1-0000000101"));
+    world.seen.servers = vec![server("a", "commerce/0", late, mysql_8)];
+    world.settle();
+    assert_eq!(world.made.len(), 1);
+}
+
+#[test]
+fn a_server_is_known_by_the_manifest_of_a_backup_that_succeeded() {
+    let read = |status: serde_json::Value| {
+        let mut backup: VitessBackup =
+            object("VitessBackup", json!({"storage": {"name": "backups"}, "shard": "commerce/0"}));
+        backup.status = serde_json::from_value(status).unwrap();
+        ServerSeen::of(&backup)
+    };
+    let status = |phase: &str, version: &str| {
+        json!({
+            "phase": phase, "shard": "commerce/0", "finishedTime": "2026-11-21T10:00:00Z",
+            "manifest": {"MySQLVersion": version},
+        })
+    };
+    let expected = server("nightly", "commerce/0", "2026-11-21T10:00:00Z", "Ver 8.0.36");
+    assert_eq!(read(status("Succeeded", "Ver 8.0.36")), Some(expected));
+    assert_eq!(read(status("Failed", "Ver 8.0.36")), None);
+    assert_eq!(read(status("Succeeded", "")), None);
+    assert_eq!(read(json!({"phase": "Succeeded", "shard": "commerce/0"})), None);
+    assert_eq!(read(json!(null)), None);
 }

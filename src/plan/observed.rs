@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 
-use crate::api::VitessBackupStorage;
+use crate::api::{Phase, VitessBackup, VitessBackupStorage};
 use crate::backup::report::{Line, Operation, Outcome, ProgressLine};
 use crate::progress::Step;
 use crate::resources::names::{LABEL_RUN_UID, Lock};
@@ -28,6 +28,8 @@ pub struct Observed {
     pub tablets: Vec<Pod>,
     /// Pods that mount the claim a restore is to fill, and have not ended.
     pub target_users: Vec<String>,
+    /// The servers that finished backups of the namespace were made of. Only for a backup whose stream is to be tar.
+    pub servers: Vec<ServerSeen>,
     /// Leases of ours in the namespace, by name.
     pub locks: BTreeMap<String, Holder>,
     /// This run's Jobs, by name.
@@ -41,6 +43,33 @@ pub struct Observed {
 pub struct LivePod {
     pub pod: String,
     pub job: String,
+}
+
+/// A MySQL server, as the MANIFEST of a backup that was made of it tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSeen {
+    /// The name of the VitessBackup.
+    pub backup: String,
+    /// `<keyspace>/<shard>`.
+    pub shard: String,
+    pub finished: Timestamp,
+    /// The MANIFEST's MySQLVersion: `Ver 8.0.36 MySQL Community Server - GPL`.
+    pub mysql_version: String,
+}
+
+impl ServerSeen {
+    /// Reads a VitessBackup; nothing when it did not succeed, or its MANIFEST does not say.
+    pub fn of(backup: &VitessBackup) -> Option<Self> {
+        let run = &backup.status.as_ref()?.run;
+        let mysql_version = run.manifest.as_ref()?.get("MySQLVersion")?.as_str().filter(|text| !text.is_empty())?;
+        let finished = run.finished_time.as_ref().filter(|_| run.phase == Some(Phase::Succeeded))?;
+        Some(Self {
+            backup: backup.metadata.name.clone().unwrap_or_default(),
+            shard: run.shard.clone()?,
+            finished: finished.0,
+            mysql_version: mysql_version.to_owned(),
+        })
+    }
 }
 
 /// Who holds a lock.
@@ -62,6 +91,7 @@ impl Observed {
             claims: BTreeMap::new(),
             tablets: Vec::new(),
             target_users: Vec::new(),
+            servers: Vec::new(),
             locks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             live_pods: Vec::new(),

@@ -2,8 +2,9 @@
 
 use super::attach::Attachment;
 use crate::api::{
-    BackupSelector, BuiltinOptions, Compression, CompressionEngine, CopyMode, ExistingData, GoDuration, PodTemplate,
-    VitessBackupSpec, VitessRestoreSpec,
+    Amount, BackupEngine, BackupSelector, BuiltinOptions, Compression, CompressionEngine, CopyMode, ExistingData,
+    GoDuration, PodTemplate, StreamMode, VitessBackupSpec, VitessRestoreSpec, XtrabackupOptions,
+    XtrabackupRestoreOptions,
 };
 use crate::backup::bytes::ByteSize;
 use crate::topo::{KeyspaceShard, TabletAlias};
@@ -39,26 +40,93 @@ pub fn backup(
     args.extend(shard_flags(shard));
     args.extend(attached(attachment));
     args.extend_from_slice(storage);
-    args.push("--backup-engine-implementation=builtin".to_owned());
-    args.extend(spec.concurrency.map(|n| format!("--concurrency={n}")));
+    let builtin = spec.engine == BackupEngine::Builtin;
+    args.push(match spec.engine {
+        BackupEngine::Builtin => "--backup-engine-implementation=builtin".to_owned(),
+        BackupEngine::Xtrabackup => "--backup-engine-implementation=xtrabackup".to_owned(),
+    });
+    args.extend(spec.concurrency.filter(|_| builtin).map(|n| format!("--concurrency={n}")));
     args.extend(spec.compression.iter().flat_map(compression));
     if allow_primary {
         args.push("--allow-primary".to_owned());
     }
     args.extend(limits(spec.bandwidth_limit.as_ref(), spec.pod_template.as_ref()));
-    if let Some(BuiltinOptions { upgrade_safe, allow_incomplete, copy_mode }) = &spec.builtin {
-        args.extend(upgrade_safe.then(|| "--upgrade-safe".to_owned()));
-        args.extend(allow_incomplete.then(|| "--allow-incomplete".to_owned()));
-        args.extend(match copy_mode {
-            CopyMode::Auto => None,
-            CopyMode::Clone => Some("--copy-mode=clone".to_owned()),
-            CopyMode::InPlace => Some("--copy-mode=in-place".to_owned()),
-        });
-    }
+    args.extend(match spec.engine {
+        BackupEngine::Builtin => builtin_options(spec.builtin.as_ref()),
+        BackupEngine::Xtrabackup => xtrabackup_options(spec.xtrabackup.as_ref(), spec.pod_template.as_ref()),
+    });
     args.push(format!("--backup-time={started:.0}"));
-    args.extend(spec.vtctld.iter().map(|vtctld| format!("--vtctld-server={}", vtctld.address)));
+    // With xtrabackup the tablet serves on, so its type stays what it is.
+    args.extend(spec.vtctld.iter().filter(|_| builtin).map(|vtctld| format!("--vtctld-server={}", vtctld.address)));
     args.extend(reporting(spec.deadline));
     args
+}
+
+fn builtin_options(options: Option<&BuiltinOptions>) -> Vec<String> {
+    let Some(BuiltinOptions { upgrade_safe, allow_incomplete, copy_mode }) = options else { return Vec::new() };
+    let mut args = Vec::new();
+    args.extend(upgrade_safe.then(|| "--upgrade-safe".to_owned()));
+    args.extend(allow_incomplete.then(|| "--allow-incomplete".to_owned()));
+    args.extend(match copy_mode {
+        CopyMode::Auto => None,
+        CopyMode::Clone => Some("--copy-mode=clone".to_owned()),
+        CopyMode::InPlace => Some("--copy-mode=in-place".to_owned()),
+    });
+    args
+}
+
+fn xtrabackup_options(options: Option<&XtrabackupOptions>, template: Option<&PodTemplate>) -> Vec<String> {
+    let Some(XtrabackupOptions { user, stream_mode, root_path, backup_flags, stripes, stripe_block_size }) = options
+    else {
+        return Vec::new();
+    };
+    let mut args = Vec::new();
+    args.extend(user.iter().map(|user| format!("--xtrabackup-user={}", literal(user))));
+    args.extend(root_path.iter().map(|path| format!("--xtrabackup-root-path={}", literal(path))));
+    args.push(format!("--xtrabackup-stream-mode={}", stream_mode_text(*stream_mode)));
+    args.extend(backup_flags.iter().map(|flags| format!("--xtrabackup-backup-flags={}", literal(flags))));
+    args.extend(stripes.map(|n| format!("--xtrabackup-stripes={n}")));
+    args.extend(stripe_block_size.map(|bytes| format!("--xtrabackup-stripe-block-size={bytes}")));
+    // As many threads as the container is given cores; without a request nobody knows how many that is.
+    let requests = template.and_then(|template| template.resources.as_ref()).map(|resources| &resources.requests);
+    let cores = requests.and_then(|requests| whole_cores(requests.get("cpu")?));
+    args.extend(cores.map(|cores| format!("--xtrabackup-parallel={cores}")));
+    args
+}
+
+fn xtrabackup_restore_options(options: &XtrabackupRestoreOptions) -> Vec<String> {
+    let XtrabackupRestoreOptions { root_path, stream_mode, prepare_flags, restore_flags } = options;
+    let mut args = Vec::new();
+    args.extend(root_path.iter().map(|path| format!("--xtrabackup-root-path={}", literal(path))));
+    args.extend(stream_mode.map(|mode| format!("--xtrabackup-stream-mode={}", stream_mode_text(mode))));
+    args.extend(prepare_flags.iter().map(|flags| format!("--xtrabackup-prepare-flags={}", literal(flags))));
+    args.extend(restore_flags.iter().map(|flags| format!("--xbstream-restore-flags={}", literal(flags))));
+    args
+}
+
+fn stream_mode_text(mode: StreamMode) -> &'static str {
+    match mode {
+        StreamMode::Xbstream => "xbstream",
+        StreamMode::Tar => "tar",
+    }
+}
+
+/// A text that Kubernetes leaves as it is: it would put a variable of the container, perhaps a secret one, in the place of
+/// `$(NAME)`.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// An amount of CPU in whole cores, rounded up; nothing for none, and for spellings in which nobody counts cores (`1e3`).
+fn whole_cores(Amount(text): &Amount) -> Option<u64> {
+    let (number, parts_of_a_core) = text.strip_suffix('m').map_or((text.as_str(), 1), |number| (number, 1000));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let rest = u64::from(fraction.bytes().any(|digit| digit != b'0'));
+    let cores = whole.parse::<u64>().ok()?.checked_add(rest)?.div_ceil(parts_of_a_core);
+    Some(cores).filter(|cores| *cores > 0)
 }
 
 /// The engine keeps within four fifths of its container's memory limit; the rest is for what the kernel counts beside it.
@@ -115,6 +183,7 @@ pub fn restore(spec: &VitessRestoreSpec, onto: &RestoreOnto<'_>, storage: &[Stri
     if !spec.allowed_backup_engines.is_empty() {
         args.push(format!("--restore-from-backup-allowed-engines={}", spec.allowed_backup_engines.join(",")));
     }
+    args.extend(spec.xtrabackup.iter().flat_map(xtrabackup_restore_options));
     if let (Some(vtctld), RestoreOnto::Tablet { alias, .. }) = (&spec.vtctld, onto) {
         args.push(format!("--vtctld-server={}", vtctld.address));
         args.push(format!("--tablet-alias={alias}"));
@@ -159,3 +228,7 @@ fn attached(attachment: &Attachment) -> Vec<String> {
 fn reporting(deadline: GoDuration) -> [String; 3] {
     ["--report=json".to_owned(), format!("--termination-log={TERMINATION_LOG}"), format!("--deadline={deadline}")]
 }
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -19,6 +19,8 @@ use crate::api::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub const ENGINE_CONTAINER: &str = "engine";
 const BINARY_VOLUME: &str = "vitess-backup-binary";
 const BINARY_DIR: &str = "/vitess-backup-bin";
+const TMP_VOLUME: &str = "vitess-backup-tmp";
+const TMP_DIR: &str = "/tmp";
 /// Where a restore into a volume mounts it: what Vitess's own images have as VTDATAROOT.
 pub const TARGET_PATH: &str = "/vt/vtdataroot";
 const TARGET_VOLUME: &str = "vitess-backup-target";
@@ -27,7 +29,8 @@ const VITESS_USER: i64 = 999;
 /// Long enough for the engine to start mysqld and replication again when it is told to stop.
 const GRACE_SECONDS: i64 = 300;
 
-/// An engine that works on a tablet's own volume: same node, image, user, volumes, paths and environment.
+/// An engine that works on a tablet's own volume: same node, image, user, volumes, paths and environment. The image's own
+/// PATH is kept, so that XtraBackup's programs are found as the tablet would find them.
 pub fn twin(
     pod: &Pod,
     attachment: &Attachment,
@@ -39,6 +42,9 @@ pub fn twin(
     let Attachment { container, node, volumes, mounts, .. } = attachment;
     let spec = pod.spec.clone().unwrap_or_default();
     let security = container_security(container.security_context.as_ref());
+    let tmp = needs_tmp(&security, mounts);
+    let engine_mounts =
+        mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).chain(tmp.then(tmp_mount));
     let engine = Container {
         name: ENGINE_CONTAINER.to_owned(),
         image: container.image.clone(),
@@ -47,7 +53,7 @@ pub fn twin(
         args: Some(args),
         env: non_empty(twin_env(container, pod, storage)),
         env_from: container.env_from.clone(),
-        volume_mounts: Some(mounts.iter().chain(&storage.mounts).cloned().chain([binary_mount()]).collect::<Vec<_>>()),
+        volume_mounts: Some(engine_mounts.collect()),
         resources: resources(template.resources.as_ref()),
         security_context: Some(security.clone()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
@@ -63,15 +69,11 @@ pub fn twin(
         security_context: Some(SecurityContext { read_only_root_filesystem: Some(true), ..security }),
         ..Container::default()
     };
-    let binary = Volume {
-        name: BINARY_VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    };
+    let own_volumes = [empty(BINARY_VOLUME)].into_iter().chain(tmp.then(|| empty(TMP_VOLUME)));
     PodSpec {
         init_containers: Some(vec![install]),
         containers: vec![engine],
-        volumes: Some(volumes.iter().chain(&storage.volumes).cloned().chain([binary]).collect()),
+        volumes: Some(volumes.iter().chain(&storage.volumes).cloned().chain(own_volumes).collect()),
         security_context: Some(pod_security(spec.security_context.unwrap_or_default())),
         image_pull_secrets: pull_secrets(spec.image_pull_secrets, settings),
         tolerations: non_empty(tolerations(spec.tolerations, template)),
@@ -173,6 +175,21 @@ fn common(template: &PodTemplate, storage: &StorageInPod) -> PodSpec {
 
 fn binary_mount() -> VolumeMount {
     VolumeMount { name: BINARY_VOLUME.to_owned(), mount_path: BINARY_DIR.to_owned(), ..VolumeMount::default() }
+}
+
+/// Whether the engine's container has no place for temporary files: an emptyDir that the tablet has there is not shared.
+/// XtraBackup keeps its own in my.cnf's tmpdir, which is on the tablet's volume, unless a my.cnf of somebody's own has none.
+fn needs_tmp(security: &SecurityContext, mounts: &[VolumeMount]) -> bool {
+    let covered = mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == TMP_DIR);
+    security.read_only_root_filesystem == Some(true) && !covered
+}
+
+fn tmp_mount() -> VolumeMount {
+    VolumeMount { name: TMP_VOLUME.to_owned(), mount_path: TMP_DIR.to_owned(), ..VolumeMount::default() }
+}
+
+fn empty(name: &str) -> Volume {
+    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
 }
 
 /// The pod's own user and groups, inside what Pod Security's `restricted` asks for.
