@@ -37,12 +37,16 @@ pub async fn set_position(
 ) -> Result<(), EngineError> {
     monitor.step(Step::SettingPosition);
     forget_source(mysql).await?;
-    let Some(set) = position.and_then(Position::gtid_set).filter(|set| !set.is_empty()) else {
-        monitor.note("the backup has no GTID position: gtid_purged is left as the data has it");
-        return Ok(());
-    };
-    if mysql.gtid_purged().await? != *set || mysql.gtid_executed().await? != *set {
-        mysql.set_gtid_purged(set).await?;
+    match position.filter(|position| !position.is_empty()) {
+        Some(Position::Mysql56(set)) => {
+            if mysql.gtid_purged().await? != *set || mysql.gtid_executed().await? != *set {
+                mysql.set_gtid_purged(set).await?;
+            }
+        }
+        Some(Position::MariaDb(set)) => mysql.set_gtid_slave_pos(set).await?,
+        Some(Position::FilePos(_)) | None => {
+            monitor.note("the backup has no GTID position: the server's is left as the data has it");
+        }
     }
     Ok(())
 }
@@ -68,6 +72,10 @@ pub async fn rejoin(
 ) -> Result<ReplicationOutcome, EngineError> {
     monitor.step(Step::RestartingReplication);
     let mysql = &server.mysql;
+    // Vitess's my.cnf starts MySQL read-only; a MariaDB's need not.
+    if sources.before.is_some_and(|before| before.read_only) && !mysql.read_only().await? {
+        mysql.set_read_only(true).await?;
+    }
     if let Some(wanted) = sources.before.and_then(|before| before.semi_sync)
         && mysql.semi_sync().await?.is_some_and(|now| now != wanted)
     {
