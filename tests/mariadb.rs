@@ -51,7 +51,7 @@ impl Maria {
 
     /// Runs, has Vitess's `vt_dba` and `vt_repl`, and nothing else.
     async fn installed(server_id: u32) -> Self {
-        const USERS: &str = "FLUSH PRIVILEGES;\nCREATE USER vt_dba@localhost;\nGRANT ALL ON *.* TO vt_dba@localhost;\n\
+        const USERS: &str = "FLUSH PRIVILEGES;\nCREATE USER vt_dba@localhost;\nGRANT ALL ON *.* TO vt_dba@localhost WITH GRANT OPTION;\n\
             CREATE USER vt_repl@'%';\nGRANT REPLICATION SLAVE ON *.* TO vt_repl@'%';\n";
         let tablet = Self::new(server_id).await;
         let (users, directory) = (tablet.root.path().join("users.sql"), tablet.directory());

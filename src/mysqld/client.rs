@@ -251,7 +251,8 @@ impl Mysql {
         self.execute_within(spelling::reset_replica_all(&version), SLOW_STATEMENT_TIMEOUT).await
     }
 
-    /// Sets where to replicate from, with auto-position (in MariaDB from `gtid_slave_pos`). Replication must be stopped, and is not started.
+    /// Sets where to replicate from, with auto-position (in MariaDB from `gtid_slave_pos`). Replication must be stopped, and
+    /// is not started.
     pub async fn change_replication_source(&self, source: &ReplicationSource) -> Result<(), MysqldError> {
         let version = self.version().await?;
         let statement = spelling::change_replication_source(&version, source);
@@ -259,8 +260,8 @@ impl Mysql {
         self.run(&statement, &shown, STATEMENT_TIMEOUT).await.map(|_| ())
     }
 
-    /// What the server has executed: `@@gtid_executed`, in MariaDB `@@gtid_current_pos`. (Vitess asks the latter for
-    /// `@@gtid_binlog_pos`, which lacks what was applied without being logged. mariabackup goes by `gtid_current_pos` too.)
+    /// What the server has executed: `@@gtid_executed`, in MariaDB `@@gtid_current_pos`. (Vitess asks a MariaDB for
+    /// `@@gtid_binlog_pos`, which lacks what was applied without being logged; with its my.cnf nothing is.)
     pub async fn position(&self) -> Result<Position, MysqldError> {
         const STATEMENT: &str = "SELECT @@GLOBAL.gtid_current_pos";
         let version = self.version().await?;

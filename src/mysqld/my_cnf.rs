@@ -127,14 +127,22 @@ enforce_gtid_consistency
 super-read-only
 ";
 
-/// Vitess has no file for it any more; these are what its MySQL settings are there.
+/// Of MariaDB 10.3 and later, where semi-sync is no plugin.
 const MARIADB: &str = "\
 read-only
 skip_slave_start
+sql_mode = STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION
 gtid_strict_mode = 1
-log_slave_updates
+innodb_stats_persistent = 0
+loose_rpl_semi_sync_master_timeout = 1000000000000000000
+loose_rpl_semi_sync_master_wait_no_slave = 1
+sync_binlog = 1
 expire_logs_days = 3
-slave_net_timeout = 8
+binlog_format = ROW
+log_slave_updates
+slave_net_timeout = 60
+character_set_server = utf8
+collation_server = utf8_general_ci
 ";
 
 const FROM_8_0_26: &str = "\

@@ -72,10 +72,6 @@ pub async fn rejoin(
 ) -> Result<ReplicationOutcome, EngineError> {
     monitor.step(Step::RestartingReplication);
     let mysql = &server.mysql;
-    // Vitess's my.cnf starts MySQL read-only; a MariaDB's need not.
-    if sources.before.is_some_and(|before| before.read_only) && !mysql.read_only().await? {
-        mysql.set_read_only(true).await?;
-    }
     if let Some(wanted) = sources.before.and_then(|before| before.semi_sync)
         && mysql.semi_sync().await?.is_some_and(|now| now != wanted)
     {
