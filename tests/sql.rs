@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::mysql::{PATIENCE, Tablet};
 use vitess_backup::backup::failure::Reason;
 use vitess_backup::mysqld::{IoState, Mysql, MysqldControl, MysqldError, ReplicaStatus, SemiSync};
-use vitess_backup::replication::GtidSet;
+use vitess_backup::replication::{GtidSet, Position};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_is_read_back() {
@@ -41,6 +41,7 @@ async fn what_is_set_is_read_back() {
     assert!(mysql.databases().await.unwrap().contains(&"vt_commerce".to_owned()));
 
     let uuid = mysql.server_uuid().await.unwrap();
+    assert_eq!(mysql.server_uuid_if_any().await.unwrap(), Some(uuid));
     assert_eq!(mysql.gtid_executed().await.unwrap().to_string(), format!("{uuid}:1"));
     assert!(mysql.gtid_purged().await.unwrap().is_empty());
     assert!(mysql.version().await.unwrap().text().starts_with("Ver 9."));
@@ -127,7 +128,12 @@ async fn replication_is_set_up_read_stopped_and_forgotten() {
     assert!(status.running() && status.started());
     assert_eq!((status.last_io_error.as_str(), status.last_sql_error.as_str()), ("", ""));
     let executed = primary.mysql().gtid_executed().await.unwrap();
-    assert_eq!((&status.executed_gtid_set, &status.retrieved_gtid_set), (&executed, &executed));
+    let position = Position::from(executed.clone());
+    assert_eq!((&status.executed, &status.retrieved), (&position, &position));
+    assert_eq!(
+        (mysql.position().await.unwrap(), mysql.purged_position().await.unwrap()),
+        (position, Some(GtidSet::new().into()))
+    );
     assert_eq!(mysql.gtid_executed().await.unwrap(), executed);
     assert!(mysql.databases().await.unwrap().contains(&"vt_commerce".to_owned()));
 

@@ -10,7 +10,7 @@ use crate::engine::journal::{Replication, TabletState};
 use crate::engine::tablet::Server;
 use crate::mysqld::{IoState, Mysql, MysqldError, ReplicaStatus};
 use crate::progress::{Monitor, Step};
-use crate::replication::GtidSet;
+use crate::replication::Position;
 
 /// How long started replication threads may take to be up; Vitess's own limit.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,7 +121,7 @@ async fn set_read_only(mysql: &Mysql, now: &TabletState, before: &TabletState) -
 }
 
 async fn start_one_thread(mysql: &Mysql, thread: &str) -> Result<(), MysqldError> {
-    let replica = if mysql.version().await?.at_least(8, 0, 22) { "REPLICA" } else { "SLAVE" };
+    let replica = if mysql.version().await?.says_replica() { "REPLICA" } else { "SLAVE" };
     mysql.execute(&format!("START {replica} {thread}")).await
 }
 
@@ -175,7 +175,7 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
     const PAUSE: Duration = Duration::from_secs(1);
     monitor.step(Step::CatchingUp);
     let begun = Instant::now();
-    let mut received: Option<GtidSet> = None;
+    let mut received: Option<Position> = None;
     let mut stopped_since: Option<Instant> = None;
     loop {
         let Some(status) = server.mysql.replica_status().await? else {
@@ -186,7 +186,7 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
         if received.is_some_and(|received| keeps_up(&status, &received)) {
             return Ok(ReplicationOutcome::CaughtUp);
         }
-        received = status.running().then(|| status.retrieved_gtid_set.clone());
+        received = status.running().then(|| status.retrieved.clone());
         if status.started() {
             stopped_since = None;
         } else if stopped_since.get_or_insert_with(Instant::now).elapsed() >= THREADS_TIMEOUT {
@@ -200,10 +200,8 @@ pub async fn wait_caught_up(server: &Server, monitor: &dyn Monitor) -> Result<Re
 }
 
 /// Whole seconds of two clocks are compared: a replica that is up to date shows 1 now and then.
-fn keeps_up(status: &ReplicaStatus, received: &GtidSet) -> bool {
-    status.running()
-        && status.seconds_behind.is_some_and(|seconds| seconds <= 1)
-        && status.executed_gtid_set.contains(received)
+fn keeps_up(status: &ReplicaStatus, received: &Position) -> bool {
+    status.running() && status.seconds_behind.is_some_and(|seconds| seconds <= 1) && status.executed.at_least(received)
 }
 
 /// Said when a run ends before replication has caught up.

@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::MysqldError;
 use super::evidence::POLL;
+use super::master_info;
 use super::replica::{self, ReplicaStatus, ReplicationSource, SemiSync};
 use super::spelling;
 use super::version::ServerVersion;
-use crate::replication::{GtidSet, ServerUuid};
+use crate::replication::{GtidSet, MariaDbGtidSet, Position, ServerUuid};
 
 /// A tablet's MySQL server, through its socket, as a user without a password.
 ///
@@ -166,12 +167,20 @@ impl Mysql {
         self.is_on("read_only").await
     }
 
+    /// Never on in MariaDB, which has no such setting.
     pub async fn super_read_only(&self) -> Result<bool, MysqldError> {
+        if self.version().await?.is_mariadb() {
+            return Ok(false);
+        }
         self.is_on("super_read_only").await
     }
 
-    /// ON also sets read_only; OFF leaves read_only as it is.
+    /// ON also sets read_only; OFF leaves read_only as it is. In MariaDB, where users with READ ONLY ADMIN can write all the
+    /// same, ON sets read_only and OFF does nothing.
     pub async fn set_super_read_only(&self, on: bool) -> Result<(), MysqldError> {
+        if self.version().await?.is_mariadb() {
+            return if on { self.set_read_only(true).await } else { Ok(()) };
+        }
         self.execute(&format!("SET GLOBAL super_read_only = {}", u8::from(on))).await
     }
 
@@ -208,13 +217,18 @@ impl Mysql {
     pub async fn replica_status(&self) -> Result<Option<ReplicaStatus>, MysqldError> {
         let version = self.version().await?;
         let rows = self.query(spelling::show_replica_status(&version)).await?;
-        replica::status(&rows)
+        replica::status(&version, &rows)
     }
 
     /// Where the server replicates from, and how it logs in there, for a later [`Self::change_replication_source`]: the
-    /// password too, which only `mysql.slave_master_info` tells.
+    /// password too, which only `mysql.slave_master_info` tells, and with MariaDB only a file in its datadir.
     pub async fn replication_source(&self) -> Result<Option<ReplicationSource>, MysqldError> {
         let Some(mut source) = self.replica_status().await?.map(|status| status.source) else { return Ok(None) };
+        if self.version().await?.is_mariadb() {
+            let datadir = self.global_variable("datadir").await?.unwrap_or_default();
+            source.password = master_info::password(Path::new(&datadir)).await?;
+            return Ok(Some(source));
+        }
         let passwords = "SELECT user_password FROM mysql.slave_master_info WHERE channel_name = ''";
         source.password = self.value(passwords).await?.unwrap_or_default();
         Ok(Some(source))
@@ -237,12 +251,34 @@ impl Mysql {
         self.execute_within(spelling::reset_replica_all(&version), SLOW_STATEMENT_TIMEOUT).await
     }
 
-    /// Sets where to replicate from, with auto-position. Replication must be stopped, and is not started.
+    /// Sets where to replicate from, with auto-position (in MariaDB from `gtid_slave_pos`). Replication must be stopped, and
+    /// is not started.
     pub async fn change_replication_source(&self, source: &ReplicationSource) -> Result<(), MysqldError> {
         let version = self.version().await?;
         let statement = spelling::change_replication_source(&version, source);
         let shown = format!("CHANGE REPLICATION SOURCE TO {}:{}", source.host, source.port); // no password in errors
         self.run(&statement, &shown, STATEMENT_TIMEOUT).await.map(|_| ())
+    }
+
+    /// What the server has executed: `@@gtid_executed`, in MariaDB `@@gtid_current_pos`. (Vitess asks a MariaDB for
+    /// `@@gtid_binlog_pos`, which lacks what was applied without being logged; with its my.cnf nothing is.)
+    pub async fn position(&self) -> Result<Position, MysqldError> {
+        const STATEMENT: &str = "SELECT @@GLOBAL.gtid_current_pos";
+        let version = self.version().await?;
+        if !version.is_mariadb() {
+            return self.gtid_executed().await.map(Position::Mysql56);
+        }
+        let text = self.value(STATEMENT).await?.unwrap_or_default();
+        replica::position(&version, STATEMENT, "gtid_current_pos", &text)
+    }
+
+    /// What the server has executed and no longer has in its binary logs: `@@gtid_purged`; none in MariaDB, which does not
+    /// say.
+    pub async fn purged_position(&self) -> Result<Option<Position>, MysqldError> {
+        if self.version().await?.is_mariadb() {
+            return Ok(None);
+        }
+        self.gtid_purged().await.map(|set| Some(set.into()))
     }
 
     /// `@@gtid_executed`.
@@ -272,8 +308,33 @@ impl Mysql {
         self.execute(&format!("SET GLOBAL gtid_purged = '{set}'")).await
     }
 
+    /// MariaDB's counterpart of [`Self::set_gtid_purged`]: makes the server forget its binary logs, replicate on from `set`,
+    /// and know as a source that it has seen all up to there. Replication must be stopped. Source: Vitess
+    /// `mariadbFlavor.setReplicationPositionCommands`.
+    pub async fn set_gtid_slave_pos(&self, set: &MariaDbGtidSet) -> Result<(), MysqldError> {
+        let version = self.version().await?;
+        if !version.is_mariadb() {
+            return Err(MysqldError::Unsupported { what: "gtid_slave_pos", version: version.text().to_owned() });
+        }
+        self.execute_within(spelling::reset_binary_logs(&version), SLOW_STATEMENT_TIMEOUT).await?;
+        self.execute(&format!("SET GLOBAL gtid_slave_pos = '{set}'")).await?;
+        self.execute(&format!("SET GLOBAL gtid_binlog_state = '{set}'")).await
+    }
+
+    /// As [`Self::server_uuid`]; none in MariaDB, whose servers have none.
+    pub async fn server_uuid_if_any(&self) -> Result<Option<ServerUuid>, MysqldError> {
+        if self.version().await?.is_mariadb() {
+            return Ok(None);
+        }
+        self.server_uuid().await.map(Some)
+    }
+
     /// `@@server_uuid`.
     pub async fn server_uuid(&self) -> Result<ServerUuid, MysqldError> {
+        let version = self.version().await?;
+        if version.is_mariadb() {
+            return Err(MysqldError::Unsupported { what: "server_uuid", version: version.text().to_owned() });
+        }
         let statement = "SELECT @@GLOBAL.server_uuid";
         let found = self.value(statement).await?;
         let uuid = found.as_deref().and_then(|text| text.parse().ok());

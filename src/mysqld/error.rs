@@ -88,9 +88,10 @@ impl MysqldError {
                 "look into mysqld's error.log in the tablet directory, and check the privileges of the user given with \
                  --db-dba-user; then run again",
             ),
-            Self::Version(_) | Self::Unsupported { .. } => {
-                (Reason::MysqlFailed, "use MySQL or Percona Server 5.7 or later, as Vitess does")
-            }
+            Self::Version(_) | Self::Unsupported { .. } => (
+                Reason::MysqlFailed,
+                "use MySQL or Percona Server 5.7 or later, as Vitess does; the builtin engine does not back up MariaDB",
+            ),
             Self::MysqlctldUnreachable { .. } => (
                 Reason::SocketUnreachable,
                 "check that mysqlctld is running with --socket-file on a volume which the engine shares with it, and that \

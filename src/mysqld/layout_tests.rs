@@ -49,11 +49,22 @@ fn vitess_own_my_cnf_gives_vitess_own_layout() {
 
 #[test]
 fn what_we_write_reads_back_and_is_what_vitess_own_reader_needs() {
-    for version in [None, Some("Ver 5.7.44"), Some("Ver 8.0.20"), Some("Ver 8.0.36"), Some("Ver 9.7.4")] {
+    for version in [
+        None,
+        Some("Ver 5.7.44"),
+        Some("Ver 8.0.20"),
+        Some("Ver 8.0.36"),
+        Some("Ver 9.7.4"),
+        Some("Ver 10.11.6-MariaDB"),
+    ] {
         let version = version.map(|text| ServerVersion::parse(text).unwrap());
         let text = my_cnf::template(&vitess_layout(), version.as_ref());
         assert_eq!(layout(&text), vitess_layout());
-        assert_eq!(text.contains("skip_replica_start"), version.as_ref().is_some_and(|v| v.at_least(8, 0, 26)));
+        assert_eq!(text.contains("gtid_mode"), !version.as_ref().is_some_and(ServerVersion::is_mariadb));
+        assert_eq!(
+            text.contains("skip_replica_start"),
+            version.as_ref().is_some_and(|v| !v.is_mariadb() && v.at_least(8, 0, 26))
+        );
     }
 }
 

@@ -88,6 +88,11 @@ pub(super) fn template(layout: &Layout, version: Option<&ServerVersion>) -> Stri
     let _ = writeln!(text, "slow-query-log-file = {}", slow_log.display());
     let _ = writeln!(text, "port = {}\nserver-id = {}", layout.port, layout.server_id);
     text.push_str(EVERY_VERSION);
+    if version.is_some_and(ServerVersion::is_mariadb) {
+        text.push_str(MARIADB);
+        return text;
+    }
+    text.push_str(EVERY_MYSQL);
     text.push_str(match version {
         None => "",
         Some(version) if version.at_least(8, 0, 26) => FROM_8_0_26,
@@ -113,10 +118,31 @@ connect_timeout = 30
 innodb_lock_wait_timeout = 20
 max_allowed_packet = 64M
 max_connections = 500
+relay_log_recovery = 1
+";
+
+const EVERY_MYSQL: &str = "\
 gtid_mode = ON
 enforce_gtid_consistency
-relay_log_recovery = 1
 super-read-only
+";
+
+/// Of MariaDB 10.3 and later, where semi-sync is no plugin.
+const MARIADB: &str = "\
+read-only
+skip_slave_start
+sql_mode = STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION
+gtid_strict_mode = 1
+innodb_stats_persistent = 0
+loose_rpl_semi_sync_master_timeout = 1000000000000000000
+loose_rpl_semi_sync_master_wait_no_slave = 1
+sync_binlog = 1
+expire_logs_days = 3
+binlog_format = ROW
+log_slave_updates
+slave_net_timeout = 60
+character_set_server = utf8
+collation_server = utf8_general_ci
 ";
 
 const FROM_8_0_26: &str = "\

@@ -166,7 +166,9 @@ impl MysqldControl for OwnProcess {
         if ServerVersion::parse(&self.version_string().await?)?.upgrades_itself() {
             return Ok(());
         }
-        let Ok(program) = self.root.program("mysql_upgrade") else {
+        // MariaDB's newer packages have the newer name only.
+        let mut names = ["mysql_upgrade", "mariadb-upgrade"].into_iter();
+        let Some(program) = names.find_map(|name| self.root.program(name).ok()) else {
             tracing::warn!("there is no mysql_upgrade in {}: not run", self.root.root().display());
             return Ok(());
         };

@@ -7,20 +7,25 @@ use serde::{Deserialize, Serialize};
 use super::client::Row;
 use super::error::MysqldError;
 use super::spelling::SemiSyncWords;
-use crate::replication::GtidSet;
+use super::version::ServerVersion;
+use crate::replication::{GtidSet, MariaDbGtidSet, Position};
 
 /// SHOW REPLICA STATUS of the default channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// Where it replicates from; without the password.
     pub source: ReplicationSource,
+    /// By GTID, whatever the position in the source's binary logs.
     pub auto_position: bool,
     pub io_state: IoState,
     pub sql_running: bool,
     /// How far behind the source, in seconds; none while that is not known, for example when a thread is not running.
     pub seconds_behind: Option<u64>,
-    pub retrieved_gtid_set: GtidSet,
-    pub executed_gtid_set: GtidSet,
+    /// What was fetched from the source: `Retrieved_Gtid_Set`, since the relay logs were last reset; in MariaDB
+    /// `Gtid_IO_Pos`, which is empty without auto-position.
+    pub retrieved: Position,
+    /// `Executed_Gtid_Set`; in MariaDB `Gtid_Slave_Pos`, what was applied.
+    pub executed: Position,
     /// Empty when there is none.
     pub last_io_error: String,
     /// Empty when there is none.
@@ -94,9 +99,12 @@ pub struct SemiSync {
     pub replica: bool,
 }
 
-/// From the rows of SHOW REPLICA STATUS, or of SHOW SLAVE STATUS with its older column names.
-pub(super) fn status(rows: &[Row]) -> Result<Option<ReplicaStatus>, MysqldError> {
-    let Some(row) = rows.iter().find(|row| row.get("Channel_Name").unwrap_or_default().is_empty()) else {
+/// From the rows of SHOW REPLICA STATUS, of SHOW SLAVE STATUS with its older column names, or of MariaDB's SHOW ALL SLAVES
+/// STATUS.
+pub(super) fn status(version: &ServerVersion, rows: &[Row]) -> Result<Option<ReplicaStatus>, MysqldError> {
+    let mariadb = version.is_mariadb();
+    let channel = if mariadb { "Connection_name" } else { "Channel_Name" };
+    let Some(row) = rows.iter().find(|row| row.get(channel).unwrap_or_default().is_empty()) else {
         return Ok(None);
     };
     let either = |new: &str, old: &str| row.get(new).or_else(|| row.get(old)).unwrap_or_default().to_owned();
@@ -104,16 +112,16 @@ pub(super) fn status(rows: &[Row]) -> Result<Option<ReplicaStatus>, MysqldError>
         let found = Some(text.to_owned());
         text.parse::<u64>().map_err(|_| MysqldError::Answer { statement: STATEMENT.to_owned(), column, found })
     };
-    let set = |column: &'static str| {
-        let text = row.get(column).unwrap_or_default();
-        text.parse::<GtidSet>().map_err(|source| MysqldError::GtidSet { column, source })
+    let position = |mysql: &'static str, maria: &'static str| {
+        let column = if mariadb { maria } else { mysql };
+        position(version, STATEMENT, column, row.get(column).unwrap_or_default())
     };
     let port = number("Source_Port", &either("Source_Port", "Master_Port"))?;
     let connect_retry = number("Connect_Retry", row.get("Connect_Retry").unwrap_or("60"))?;
     let behind = row.get("Seconds_Behind_Source").or_else(|| row.get("Seconds_Behind_Master"));
     let io_state = match either("Replica_IO_Running", "Slave_IO_Running").as_str() {
         "Yes" => IoState::Running,
-        "Connecting" => IoState::Connecting,
+        "Connecting" | "Preparing" => IoState::Connecting,
         _ => IoState::Stopped,
     };
     let tls = SourceTls {
@@ -134,18 +142,37 @@ pub(super) fn status(rows: &[Row]) -> Result<Option<ReplicaStatus>, MysqldError>
     };
     Ok(Some(ReplicaStatus {
         source,
-        auto_position: row.get("Auto_Position") == Some("1"),
+        auto_position: if mariadb {
+            matches!(row.get("Using_Gtid"), Some("Slave_Pos" | "Current_Pos"))
+        } else {
+            row.get("Auto_Position") == Some("1")
+        },
         io_state,
         sql_running: either("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
         seconds_behind: behind.map(|text| number("Seconds_Behind_Source", text)).transpose()?,
-        retrieved_gtid_set: set("Retrieved_Gtid_Set")?,
-        executed_gtid_set: set("Executed_Gtid_Set")?,
+        retrieved: position("Retrieved_Gtid_Set", "Gtid_IO_Pos")?,
+        executed: position("Executed_Gtid_Set", "Gtid_Slave_Pos")?,
         last_io_error: either("Last_IO_Error", "Last_IO_Error"),
         last_sql_error: either("Last_SQL_Error", "Last_SQL_Error"),
     }))
 }
 
 const STATEMENT: &str = "SHOW REPLICA STATUS";
+
+/// What a server of that version calls a position, in the column or variable that `statement` asked for.
+pub(super) fn position(
+    version: &ServerVersion,
+    statement: &str,
+    column: &'static str,
+    text: &str,
+) -> Result<Position, MysqldError> {
+    if !version.is_mariadb() {
+        let set = text.parse::<GtidSet>().map_err(|source| MysqldError::GtidSet { column, source })?;
+        return Ok(Position::Mysql56(set));
+    }
+    let unusable = |_| MysqldError::Answer { statement: statement.to_owned(), column, found: Some(text.to_owned()) };
+    text.parse::<MariaDbGtidSet>().map(Position::MariaDb).map_err(unusable)
+}
 
 /// From `SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%_enabled'`: what is on, and in which words the plugins speak.
 pub(super) fn semi_sync(rows: &[Row]) -> Option<(SemiSync, SemiSyncWords)> {
@@ -200,13 +227,43 @@ mod tests {
             io_state: IoState::Running,
             sql_running: true,
             seconds_behind: Some(7),
-            retrieved_gtid_set: GtidSet::new(),
-            executed_gtid_set: SET.parse().unwrap(),
+            retrieved: GtidSet::new().into(),
+            executed: Position::Mysql56(SET.parse().unwrap()),
             last_io_error: String::new(),
             last_sql_error: "oh".into(),
         };
-        assert_eq!(status(&[other_channel, row]).unwrap(), Some(expected));
-        assert_eq!(status(&[]).unwrap(), None);
+        let version = ServerVersion::parse("Ver 5.7.44").unwrap();
+        assert_eq!(status(&version, &[other_channel, row]).unwrap(), Some(expected));
+        assert_eq!(status(&version, &[]).unwrap(), None);
+    }
+
+    /// MariaDB 10.11 is asked for real in `tests/mariadb.rs`.
+    #[test]
+    fn the_default_connection_of_mariadb_is_the_one_without_a_name() {
+        let version = ServerVersion::parse("Ver 10.11.6-MariaDB").unwrap();
+        let row = |name: &'static str, using: &'static str, io: &'static str| {
+            Row::of(&[
+                ("Connection_name", name),
+                ("Master_Port", "3306"),
+                ("Slave_IO_Running", "Preparing"),
+                ("Using_Gtid", using),
+                ("Gtid_IO_Pos", io),
+                ("Gtid_Slave_Pos", "0-1-8,1-2-3"),
+            ])
+        };
+        let rows = [row("other", "Slave_Pos", "7-7-7"), row("", "No", "")];
+        let found = status(&version, &rows).unwrap().unwrap();
+        assert!(!found.auto_position);
+        assert_eq!(found.io_state, IoState::Connecting);
+        assert_eq!(
+            (found.retrieved.to_string(), found.executed.to_string()),
+            ("MariaDB/".into(), "MariaDB/0-1-8,1-2-3".into())
+        );
+        let found = status(&version, &[row("", "Current_Pos", "0-1-9")]).unwrap().unwrap();
+        assert_eq!((found.auto_position, found.retrieved.to_string()), (true, "MariaDB/0-1-9".into()));
+        assert_eq!(status(&version, &rows[..1]).unwrap(), None);
+        let error = status(&version, &[row("", "No", "x")]).unwrap_err().to_string();
+        assert!(error.contains("Gtid_IO_Pos: Some(\"x\")"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,15 @@
-//! How each version of MySQL wants a statement spelled.
+//! How each version of MySQL, and MariaDB, wants a statement spelled.
 
 use super::replica::{ReplicationSource, SemiSync};
 use super::version::ServerVersion;
 
 pub(super) fn show_replica_status(version: &ServerVersion) -> &'static str {
-    if version.says_replica() { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" }
+    match version {
+        // As Vitess: only this one has Gtid_Slave_Pos too.
+        version if version.is_mariadb() => "SHOW ALL SLAVES STATUS",
+        version if version.says_replica() => "SHOW REPLICA STATUS",
+        _ => "SHOW SLAVE STATUS",
+    }
 }
 
 pub(super) fn start_replica(version: &ServerVersion) -> &'static str {
@@ -25,6 +30,9 @@ pub(super) fn reset_binary_logs(version: &ServerVersion) -> &'static str {
 
 /// The settings that Vitess gives a source: auto-position, and over a plain connection the source's public key, which
 /// caching_sha2_password needs.
+///
+/// For MariaDB Vitess has `current_pos`, which is deprecated since 10.10. It differs from `slave_pos` only where the replica
+/// has transactions of its own, and [`super::Mysql::set_gtid_slave_pos`] leaves none.
 pub(super) fn change_replication_source(version: &ServerVersion, source: &ReplicationSource) -> String {
     let ReplicationSource { host, port, user, password, connect_retry, tls } = source;
     let replica = version.says_replica();
@@ -40,7 +48,7 @@ pub(super) fn change_replication_source(version: &ServerVersion, source: &Replic
         settings.push(format!("{word}_SSL = 1"));
     } else {
         settings.push(format!("{word}_SSL = 0"));
-        if version.at_least(8, 0, 4) {
+        if version.gets_public_keys() {
             settings.push(format!("GET_{word}_PUBLIC_KEY = 1"));
         }
     }
@@ -49,10 +57,12 @@ pub(super) fn change_replication_source(version: &ServerVersion, source: &Replic
             settings.push(format!("{word}_SSL_{name} = {}", quoted(file)));
         }
     }
-    if tls.verify_server_cert {
-        settings.push(format!("{word}_SSL_VERIFY_SERVER_CERT = 1"));
+    // MariaDB verifies by default from 11.4 on.
+    if tls.verify_server_cert || version.is_mariadb() {
+        settings.push(format!("{word}_SSL_VERIFY_SERVER_CERT = {}", u8::from(tls.verify_server_cert)));
     }
-    settings.push(format!("{word}_AUTO_POSITION = 1"));
+    let position = if version.is_mariadb() { "USE_GTID = slave_pos" } else { "AUTO_POSITION = 1" };
+    settings.push(format!("{word}_{position}"));
     let statement = if replica { "CHANGE REPLICATION SOURCE TO" } else { "CHANGE MASTER TO" };
     format!("{statement} {}", settings.join(", "))
 }
@@ -105,7 +115,7 @@ mod tests {
             ("Ver 8.0.36", new),
             ("Ver 8.4.0", newest),
             ("Ver 9.7.4", newest),
-            ("Ver 10.11.6-MariaDB", old),
+            ("Ver 10.11.6-MariaDB", ["SHOW ALL SLAVES STATUS", old[1], old[2], old[3], old[4]]),
         ];
         for (text, expected) in cases {
             let v = version(text);
@@ -133,6 +143,10 @@ mod tests {
         assert_eq!(
             change_replication_source(&version("Ver 9.7.4"), &source),
             r"CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'primary.example', SOURCE_PORT = 17101, SOURCE_USER = 'vt_repl', SOURCE_PASSWORD = 'it''s a \\ secret', SOURCE_CONNECT_RETRY = 10, SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_AUTO_POSITION = 1"
+        );
+        assert_eq!(
+            change_replication_source(&version("Ver 10.11.6-MariaDB"), &source),
+            r"CHANGE MASTER TO MASTER_HOST = 'primary.example', MASTER_PORT = 17101, MASTER_USER = 'vt_repl', MASTER_PASSWORD = 'it''s a \\ secret', MASTER_CONNECT_RETRY = 10, MASTER_SSL = 0, MASTER_SSL_VERIFY_SERVER_CERT = 0, MASTER_USE_GTID = slave_pos"
         );
         source.tls =
             SourceTls { enabled: true, ca: "/ca.pem".into(), verify_server_cert: true, ..SourceTls::default() };

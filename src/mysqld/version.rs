@@ -70,9 +70,13 @@ impl ServerVersion {
         self.number >= (major, minor, patch)
     }
 
+    pub fn is_mariadb(&self) -> bool {
+        self.flavor == Flavor::MariaDb
+    }
+
     /// MySQL or Percona Server, `at_least` the given version.
     fn mysql_at_least(&self, major: u32, minor: u32, patch: u32) -> bool {
-        self.flavor != Flavor::MariaDb && self.at_least(major, minor, patch)
+        !self.is_mariadb() && self.at_least(major, minor, patch)
     }
 
     /// Upgrades its own data dictionary and system tables when it starts, so that `mysql_upgrade` is not run.
@@ -89,6 +93,11 @@ impl ServerVersion {
     /// Understands RESET BINARY LOGS AND GTIDS; 8.4 no longer understands RESET MASTER.
     pub(crate) fn resets_binary_logs_and_gtids(&self) -> bool {
         self.mysql_at_least(8, 2, 0)
+    }
+
+    /// Has caching_sha2_password, which wants the source's public key on a plain connection.
+    pub(crate) fn gets_public_keys(&self) -> bool {
+        self.mysql_at_least(8, 0, 4)
     }
 
     /// Keeps its redo log in `#innodb_redo` instead of `ib_logfile*`.
@@ -184,6 +193,18 @@ pub fn check_compatible(backup: &str, server: &str, upgrade_safe: bool) -> Resul
     }
 }
 
+/// Whether `mysql_upgrade` is to be run on the data of a backup made under `backup` before `server` serves it; both as in
+/// [`check_compatible`], no `server` when it could not be asked. A release of MariaDB does not change its system tables:
+/// `mariadb-upgrade` itself goes by that.
+pub fn needs_mysql_upgrade(backup: &str, server: Option<&str>) -> bool {
+    let Some(Ok(to)) = server.map(ServerVersion::parse) else { return true };
+    if !to.is_mariadb() {
+        return !to.upgrades_itself();
+    }
+    let same = |from: &ServerVersion| from.is_mariadb() && (from.major(), from.minor()) == (to.major(), to.minor());
+    !ServerVersion::parse(backup).is_ok_and(|from| same(&from))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +245,23 @@ mod tests {
             let found =
                 (v.upgrades_itself(), v.says_replica(), v.resets_binary_logs_and_gtids(), v.has_redo_directory());
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn mysql_upgrade_is_left_out_where_it_has_nothing_to_do() {
+        const MARIADB: &str = "mysqld  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu";
+        let cases = [
+            ("Ver 5.7.44", Some("Ver 5.7.44"), true),
+            ("Ver 5.7.44", Some("Ver 8.0.36"), false),
+            ("Ver 10.11.6-MariaDB-log Debian 12", Some(MARIADB), false),
+            ("Ver 10.6.18-MariaDB", Some(MARIADB), true),
+            ("", Some(MARIADB), true),
+            ("Ver 8.0.36", None, true),
+            ("Ver 8.0.36", Some("no version at all"), true),
+        ];
+        for (backup, server, expected) in cases {
+            assert_eq!(needs_mysql_upgrade(backup, server), expected, "{backup} -> {server:?}");
         }
     }
 

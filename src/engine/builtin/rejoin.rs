@@ -37,12 +37,16 @@ pub async fn set_position(
 ) -> Result<(), EngineError> {
     monitor.step(Step::SettingPosition);
     forget_source(mysql).await?;
-    let Some(set) = position.and_then(Position::gtid_set).filter(|set| !set.is_empty()) else {
-        monitor.note("the backup has no GTID position: gtid_purged is left as the data has it");
-        return Ok(());
-    };
-    if mysql.gtid_purged().await? != *set || mysql.gtid_executed().await? != *set {
-        mysql.set_gtid_purged(set).await?;
+    match position.filter(|position| !position.is_empty()) {
+        Some(Position::Mysql56(set)) => {
+            if mysql.gtid_purged().await? != *set || mysql.gtid_executed().await? != *set {
+                mysql.set_gtid_purged(set).await?;
+            }
+        }
+        Some(Position::MariaDb(set)) => mysql.set_gtid_slave_pos(set).await?,
+        Some(Position::FilePos(_)) | None => {
+            monitor.note("the backup has no GTID position: the server's is left as the data has it");
+        }
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::engine::builtin::{at_rest, fetch};
 use crate::engine::journal::{Entry, Journal, JournalStep, NamedBackup, TabletState};
 use crate::engine::tablet::Server;
 use crate::engine::{Done, EngineError, Interrupt, MysqldAccess, Tablet, recover, replication, xtrabackup};
-use crate::mysqld::ServerVersion;
+use crate::mysqld::{ServerVersion, needs_mysql_upgrade};
 use crate::progress::{Monitor, Step};
 use crate::storage::BackupStorage;
 use crate::topo::KeyspaceShard;
@@ -230,7 +230,8 @@ impl<'a> Attempt<'a> {
             (Duration::ZERO, ReplicationOutcome::NotConfigured)
         } else {
             journal(JournalStep::StartingMysqld, &picked)?;
-            self.interrupt.race(self.start(&server, version.as_deref())).await.map_err(cut_short)?;
+            let backup = &picked.chosen.manifest.mysql_version;
+            self.interrupt.race(self.start(&server, backup, version.as_deref())).await.map_err(cut_short)?;
             let downtime = down_since.elapsed();
             journal(JournalStep::SettingPosition, &picked)?;
             let set = self.interrupt.race(rejoin::set_position(&server.mysql, picked.content.position(), self.monitor));
@@ -337,13 +338,10 @@ impl<'a> Attempt<'a> {
         Ok(fetched.written)
     }
 
-    /// Starts mysqld on the restored files, by way of an upgrade when the version does not upgrade itself.
-    async fn start(&self, server: &Server, version: Option<&str>) -> Result<(), EngineError> {
-        let upgrades_itself = match version {
-            Some(version) => ServerVersion::parse(version).is_ok_and(|version| version.upgrades_itself()),
-            None => false,
-        };
-        if !upgrades_itself {
+    /// Starts mysqld on the restored files, by way of an upgrade when `version`, unlike `backup`'s, may need one and does not
+    /// do it itself.
+    async fn start(&self, server: &Server, backup: &str, version: Option<&str>) -> Result<(), EngineError> {
+        if needs_mysql_upgrade(backup, version) {
             self.monitor.step(Step::UpgradingMysqld);
             server.control.start(&["--skip-grant-tables", "--skip-networking"]).await?;
             server.control.run_mysql_upgrade().await?;

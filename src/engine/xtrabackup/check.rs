@@ -7,7 +7,7 @@ use crate::engine::xtrabackup::options::BackupOptions;
 use crate::engine::xtrabackup::process;
 use crate::engine::xtrabackup::tools::StreamMode;
 use crate::engine::{EngineError, Tablet, replication};
-use crate::mysqld::{Flavor, ServerVersion};
+use crate::mysqld::ServerVersion;
 use crate::progress::Monitor;
 
 /// What was seen.
@@ -45,10 +45,7 @@ pub async fn check(
     }
     let version = mysql.version().await?;
     check_program(options, monitor).await?;
-    let server_uuid = match version.flavor() {
-        Flavor::MariaDb => String::new(),
-        Flavor::MySql | Flavor::Percona => mysql.server_uuid().await?.to_string(),
-    };
+    let server_uuid = mysql.server_uuid_if_any().await?.map(|uuid| uuid.to_string()).unwrap_or_default();
     let layout = server.layout.clone();
     let data_bytes = tokio::task::spawn_blocking(move || {
         let roots = [layout.datadir, layout.innodb_data_home_dir, layout.innodb_log_group_home_dir];

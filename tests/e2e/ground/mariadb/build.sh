@@ -1,6 +1,7 @@
 #!/bin/bash
 # build.sh: prints a folder with Debian's MariaDB server and mariabackup, unpacked and not installed:
-#   sbin/mysqld, bin/mariadb (so that it serves as VT_MYSQL_ROOT)   xtrabackup/  mariabackup and mbstream under the names of Percona's programs
+#   sbin/mysqld, bin/mariadb, bin/mariadb-upgrade (so that it serves as VT_MYSQL_ROOT), bin/mariadb-install-db
+#   xtrabackup/  mariabackup and mbstream under the names of Percona's programs
 # No XtraBackup of Percona's is in Debian; mariabackup is a fork of it that takes the arguments which Vitess passes.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
@@ -27,6 +28,8 @@ unpack() {
   rm -r "$OUT/debs"
   wrap sbin/mariadbd sbin/mysqld
   wrap bin/mariadb bin/mariadb
+  wrap bin/mariadb-upgrade bin/mariadb-upgrade
+  wrap bin/mariadb-install-db bin/mariadb-install-db
   wrap bin/mariabackup xtrabackup/xtrabackup
   wrap bin/mbstream xtrabackup/xbstream
   chmod -R a+rX "$OUT"
