@@ -12,8 +12,9 @@ use engine_support::{Notes, engine_tablet, storage_in};
 use support::mysql::{Tablet, own};
 use support::vitess::{Topology, Vttablet};
 use vitess_backup::backup::manifest::{Manifest, Method};
+use vitess_backup::engine::Done;
 use vitess_backup::engine::Interrupt;
-use vitess_backup::engine::builtin::{self, Done, ExistingData, RestoreEnd};
+use vitess_backup::engine::builtin::{self, ExistingData, RestoreEnd};
 
 /// What Vitess's walk would lose, and names that MySQL escapes in its files.
 const DATA: &[&str] = &[

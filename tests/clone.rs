@@ -15,8 +15,8 @@ use vitess_backup::backup::bytes::ByteSize;
 use vitess_backup::backup::failure::Reason;
 use vitess_backup::backup::manifest::Manifest;
 use vitess_backup::backup::report::{CopyMode, ReplicationOutcome};
-use vitess_backup::engine::builtin::{self, BackupOptions, CopyChoice, Done, ExistingData, RestoreEnd};
-use vitess_backup::engine::{EngineError, Interrupt, catalogue};
+use vitess_backup::engine::builtin::{self, BackupOptions, CopyChoice, ExistingData, RestoreEnd};
+use vitess_backup::engine::{Done, EngineError, Interrupt, catalogue};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::replication::{GtidSet, Position};
 

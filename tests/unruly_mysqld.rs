@@ -18,8 +18,8 @@ use support::mysql::PATIENCE;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use vitess_backup::backup::failure::Reason;
-use vitess_backup::engine::builtin::{self, Done, ExistingData};
-use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess};
+use vitess_backup::engine::builtin::{self, ExistingData};
+use vitess_backup::engine::{Done, EngineError, Interrupt, MysqldAccess};
 use vitess_backup::mysqld::{Evidence, MysqldControl};
 use vitess_backup::progress::{Monitor, Step};
 

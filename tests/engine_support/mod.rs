@@ -14,11 +14,9 @@ use tempfile::TempDir;
 use crate::support::mysql::Tablet;
 use vitess_backup::backup::choose::Wanted;
 use vitess_backup::codec::{Codec, Compression};
-use vitess_backup::engine::builtin::{
-    self, BackupOptions, CopyChoice, Done, ExistingData, Limits, RestoreOptions, Verify,
-};
+use vitess_backup::engine::builtin::{self, BackupOptions, CopyChoice, ExistingData, Limits, RestoreOptions, Verify};
 use vitess_backup::engine::xtrabackup::XtrabackupOptions;
-use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
+use vitess_backup::engine::{Done, EngineError, Interrupt, MysqldAccess, Tablet as EngineTablet};
 use vitess_backup::progress::{Monitor, Step};
 use vitess_backup::storage::{BackupStorage, Location};
 use vitess_backup::topo::{KeyspaceShard, TabletAlias};

@@ -16,9 +16,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use vitess_backup::backup::choose::Wanted;
-use vitess_backup::engine::builtin::{self, Done, ExistingData, Limits, RestoreEnd, RestoreOptions};
+use vitess_backup::engine::builtin::{self, ExistingData, Limits, RestoreEnd, RestoreOptions};
 use vitess_backup::engine::xtrabackup::XtrabackupOptions;
-use vitess_backup::engine::{EngineError, Interrupt, MysqldAccess, Tablet};
+use vitess_backup::engine::{Done, EngineError, Interrupt, MysqldAccess, Tablet};
 use vitess_backup::progress::Quiet;
 use vitess_backup::storage::{BackupStorage, Location};
 

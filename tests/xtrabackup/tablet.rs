@@ -19,7 +19,7 @@ pub const STRIPED: (&str, &str) = ("xtrabackup-maria-stripes3-zstd.tar.zst", "20
 /// A directory with a storage and with tablets.
 pub struct Case {
     pub root: TempDir,
-    backup: &'static str,
+    pub backup: &'static str,
 }
 
 impl Case {

@@ -30,7 +30,7 @@ impl Heard {
             // It is told at the end; what was told before of another change counts no more.
             (_, Some(found)) => {
                 self.is_whole = false;
-                self.text.insert(String::new());
+                self.text = Some(String::new());
                 &line[found + BEFORE.len()..]
             }
             (Some(_), None) if !self.is_whole => line,
