@@ -32,7 +32,7 @@ impl Running {
         let server = case.start();
         server.sql(USER);
         server.sql("CREATE TABLE vt_maria.written (id BIGINT PRIMARY KEY AUTO_INCREMENT, v VARBINARY(2000))");
-        server.sql("INSERT INTO vt_maria.written (v) SELECT RANDOM_BYTES(1000) FROM seq_1_to_2000");
+        server.sql("INSERT INTO vt_maria.written (v) SELECT RANDOM_BYTES(1000) FROM vt_maria.seq_1_to_2000");
         Self { case, server }
     }
 
@@ -110,7 +110,7 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
             );
             assert_eq!(manifest["CompressionEngine"].as_str().unwrap_or_default(), engine);
             assert_eq!((&manifest["ServerUUID"], &manifest["UpgradeSafe"]), (&Value::from(""), &Value::from(true)));
-            assert!(running.case.is_tidy(), "{what}");
+            assert!(running.case.has_been_left_alone(), "{what}");
             let position = outcome["position"].as_str().unwrap();
             assert!((at_start..=at_end).contains(&sequence(position)), "{what}: {position}");
 
@@ -177,7 +177,7 @@ fn a_killed_backup_leaves_nothing_half_once_the_tablet_is_recovered() {
     }
     let (code, outcome) = running.case.backup("--xtrabackup-user xtra");
     assert_eq!(code, 0, "{outcome:#}");
-    assert!(running.case.is_tidy(), "what a killed run left is gone too");
+    assert!(running.case.has_been_left_alone(), "what a killed run left is gone too");
 }
 
 /// A process with this in its command line is gone: xtrabackup ends when nobody reads its stream.
@@ -211,7 +211,7 @@ fn a_backup_that_is_cancelled_ends_soon_and_leaves_nothing() {
     let (code, reason, _) = failure(&ended);
     assert_eq!((code, reason), (7, "Cancelled"));
     assert_eq!(running.case.names(), Vec::<String>::new());
-    assert!(running.case.is_tidy());
+    assert!(running.case.has_been_left_alone());
     assert_eq!(running.server.sql("SELECT 1"), "1");
 }
 

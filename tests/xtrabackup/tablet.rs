@@ -134,12 +134,16 @@ impl Case {
             && !self.tablet_dir().join("restore_in_progress").exists()
     }
 
-    /// Nothing of a run is left, in tmp or beside it.
+    /// Nothing of a run is left in tmp.
     pub fn is_tidy(&self) -> bool {
-        fs::read_dir(self.tablet_dir().join("tmp")).unwrap().all(|entry| {
-            // mariadbd's own.
-            entry.unwrap().file_name().to_string_lossy().starts_with('#')
-        }) && !self.tablet_dir().join("vitess-backup.journal").exists()
+        let entries = fs::read_dir(self.tablet_dir().join("tmp")).unwrap();
+        // But mariadbd's own.
+        entries.map(|entry| entry.unwrap().file_name()).all(|name| name.to_string_lossy().starts_with('#'))
+    }
+
+    /// Nothing of a backup is left on the tablet.
+    pub fn has_been_left_alone(&self) -> bool {
+        self.is_tidy() && !self.tablet_dir().join("vitess-backup.journal").exists()
     }
 
     pub fn start(&self) -> Server {

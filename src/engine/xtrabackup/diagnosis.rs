@@ -37,12 +37,22 @@ const SIGNS: [(Reason, &[&str]); 4] = [
         Reason::TarNotSupported,
         &["invalid --stream argument: tar", "streaming in tar format is no longer supported", "unknown value 'tar'"],
     ),
-    (Reason::UnsupportedServerVersion, &["unsupported server version", "unsupported mysql server version"]),
+    (
+        Reason::UnsupportedServerVersion,
+        &[
+            "unsupported server version",
+            "unsupported mysql server version",
+            // mariabackup at a server that is no MariaDB.
+            "unknown system variable 'max_statement_time'",
+        ],
+    ),
     (
         Reason::XtrabackupDenied,
         &[
             "access denied",
-            "is not loaded", // the plugin auth_socket
+            // The plugin that the user is identified by.
+            "is not loaded",
+            "cannot be loaded",
             "missing required privilege",
             "command denied to user",
             "insufficient privileges",

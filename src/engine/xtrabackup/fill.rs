@@ -18,7 +18,7 @@ use crate::engine::xtrabackup::stored::{StoredStream, StreamObject};
 use crate::engine::xtrabackup::stripes::{self, Stripe};
 use crate::engine::xtrabackup::tools::{Invocation, StreamMode, Tools};
 use crate::mysqld::{Layout, Owner};
-use crate::progress::{Monitor, Step};
+use crate::progress::{Monitor, Quiet, Step};
 use crate::storage::BackupHandle;
 
 /// Fills the directories of the layout, which must be there and empty. Gives the bytes of the stream.
@@ -159,7 +159,17 @@ async fn unpack(
     let input = open(handle, stream, limits, monitor).inspect_ok(|bytes| read += bytes.len() as u64);
     let what = if stream.mode == StreamMode::Tar { What::Tar } else { What::Xbstream };
     let ended = process::run(&tools.unpack(directory), Some(input.boxed())).await;
-    ended.map_err(|error| told(error, what, directory))?;
+    if let Err(error) = ended {
+        let error = told(error, what, directory);
+        // The program stumbles over damage before the stream's end shows it: whose fault it is, storage can be asked.
+        if matches!(error, EngineError::Xtrabackup { .. })
+            && let Err(damage) = read_through(handle, stream, &Quiet).await
+            && damage.is_damage()
+        {
+            return Err(damage);
+        }
+        return Err(error);
+    }
     stream.objects.iter().for_each(|_| monitor.file_done());
     Ok(read)
 }
