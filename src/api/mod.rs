@@ -63,6 +63,9 @@ fn described(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 /// formats that Kubernetes knows.
 fn plain(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
     if let Some("uint32" | "uint64" | "uint" | "int") = schema.format.as_deref() {
         schema.format = Some("int64".to_owned());
     }

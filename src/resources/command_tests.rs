@@ -18,7 +18,7 @@ fn attachment() -> Attachment {
 }
 
 /// What of the command line the spec's own fields make: all but where the tablet and the storage are, and the reporting.
-fn of_backup(fields: Value, allow_primary: bool) -> Vec<String> {
+fn of_backup(fields: &Value, allow_primary: bool) -> Vec<String> {
     let mut spec = json!({"storage": {"name": "backups"}, "tablet": "zone1-0000000101"});
     spec.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
     let spec: VitessBackupSpec = serde_json::from_value(spec).unwrap();
@@ -35,16 +35,16 @@ fn of_backup(fields: Value, allow_primary: bool) -> Vec<String> {
         "--mysqlctl-socket=/vt/mysqlctl.sock",
         "STORAGE",
     ];
-    between(args, &common)
+    between(&args, &common)
 }
 
-fn of_restore(fields: Value, onto: &RestoreOnto<'_>, common: &[&str]) -> Vec<String> {
+fn of_restore(fields: &Value, onto: &RestoreOnto<'_>, common: &[&str]) -> Vec<String> {
     let mut spec = json!({"storage": {"name": "backups"}, "shard": "commerce/0"});
     spec.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
-    between(restore(&serde_json::from_value(spec).unwrap(), onto, &["STORAGE".to_owned()]), common)
+    between(&restore(&serde_json::from_value(spec).unwrap(), onto, &["STORAGE".to_owned()]), common)
 }
 
-fn between(args: Vec<String>, common: &[&str]) -> Vec<String> {
+fn between(args: &[String], common: &[&str]) -> Vec<String> {
     let reporting = ["--report=json", "--termination-log=/dev/termination-log", "--deadline=6h"];
     let (before, rest) = args.split_at(common.len());
     let (between, after) = rest.split_at(rest.len() - reporting.len());
@@ -59,7 +59,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
 #[test]
 fn a_backup_by_the_builtin_engine_is_told_what_the_spec_says() {
     let time = "--backup-time=2026-11-22T10:00:00Z";
-    assert_eq!(of_backup(json!({}), false), ["--backup-engine-implementation=builtin", time]);
+    assert_eq!(of_backup(&json!({}), false), ["--backup-engine-implementation=builtin", time]);
     let all = json!({
         "engine": "builtin", "concurrency": 8, "bandwidthLimit": "50Mi", "compression": {"engine": "zstd", "level": 3},
         "builtin": {"upgradeSafe": true, "allowIncomplete": true, "copyMode": "InPlace"},
@@ -67,7 +67,7 @@ fn a_backup_by_the_builtin_engine_is_told_what_the_spec_says() {
         "podTemplate": {"resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": 4}}},
     });
     assert_eq!(
-        of_backup(all, true),
+        of_backup(&all, true),
         [
             "--backup-engine-implementation=builtin",
             "--concurrency=8",
@@ -89,7 +89,7 @@ fn a_backup_by_the_builtin_engine_is_told_what_the_spec_says() {
 fn a_backup_by_xtrabackup_is_told_its_own_options_and_nothing_of_vtctld_and_concurrency() {
     let time = "--backup-time=2026-11-22T10:00:00Z";
     assert_eq!(
-        of_backup(json!({"engine": "xtrabackup", "xtrabackup": {"user": "vt_backup"}}), false),
+        of_backup(&json!({"engine": "xtrabackup", "xtrabackup": {"user": "vt_backup"}}), false),
         [
             "--backup-engine-implementation=xtrabackup",
             "--xtrabackup-user=vt_backup",
@@ -107,7 +107,7 @@ fn a_backup_by_xtrabackup_is_told_its_own_options_and_nothing_of_vtctld_and_conc
         "podTemplate": {"resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "2500m"}}},
     });
     assert_eq!(
-        of_backup(all, true),
+        of_backup(&all, true),
         [
             "--backup-engine-implementation=xtrabackup",
             "--compression-engine-name=zstd",
@@ -148,7 +148,7 @@ fn xtrabackup_gets_as_many_threads_as_the_container_asks_for_cores() {
         let fields = json!({
             "engine": "xtrabackup", "xtrabackup": {"user": "u"}, "podTemplate": {"resources": {"requests": requests}},
         });
-        let passed: Vec<String> = of_backup(fields, false);
+        let passed: Vec<String> = of_backup(&fields, false);
         let passed: Vec<&str> = passed.iter().filter_map(|arg| arg.strip_prefix("--xtrabackup-parallel=")).collect();
         let expected: Vec<String> = threads.iter().map(i32::to_string).collect();
         assert_eq!(passed, expected, "{requests}");
@@ -193,8 +193,8 @@ fn a_restore_considers_the_backups_of_every_engine_unless_the_spec_names_some() 
         "--xbstream-restore-flags=--decompress --parallel=2",
     ];
     for (onto, common) in [(&tablet, &on_tablet[..]), (&files, &at_rest[..])] {
-        assert_eq!(of_restore(json!({}), onto, common), target);
-        assert_eq!(of_restore(json!({"xtrabackup": {}}), onto, common), target);
-        assert_eq!(of_restore(all.clone(), onto, common), [&target[..], &told[..]].concat());
+        assert_eq!(of_restore(&json!({}), onto, common), target);
+        assert_eq!(of_restore(&json!({"xtrabackup": {}}), onto, common), target);
+        assert_eq!(of_restore(&all, onto, common), [&target[..], &told[..]].concat());
     }
 }

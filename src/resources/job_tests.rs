@@ -59,3 +59,31 @@ spec: {file: {hostPath: {path: /mnt/backups}}}
     let job = job(&owner(), JobPurpose::Remove, 2, deadline.0, pod, &template, &settings());
     insta::assert_snapshot!(serde_saphyr::to_string(&serde_json::to_value(job).unwrap()).unwrap());
 }
+
+#[test]
+fn a_twin_has_a_place_for_temporary_files_whatever_its_root_file_system_is() {
+    let settings = settings();
+    let tablet = Tablet::read(&read(include_str!("fixtures/tablet-pod.yaml")), &settings).unwrap();
+    let mounts_of_tmp = |read_only: Option<bool>, shared_tmp: bool| {
+        let mut attachment = Attachment::of(&tablet, &settings).unwrap();
+        attachment.container.security_context.as_mut().unwrap().read_only_root_filesystem = read_only;
+        if shared_tmp {
+            attachment.mounts.iter_mut().find(|mount| mount.name == "scratch").unwrap().mount_path = "/tmp/".into();
+        }
+        let in_pod = storage::StorageInPod::default();
+        let pod = pod::twin(&tablet.pod, &attachment, &settings, &in_pod, Vec::new(), &PodTemplate::default());
+        let volumes = pod.volumes.unwrap();
+        let own = volumes.iter().filter(|volume| volume.name == "vitess-backup-tmp").count();
+        let mounts = pod.containers[0].volume_mounts.clone().unwrap();
+        let mounted: Vec<String> = mounts
+            .into_iter()
+            .filter(|mount| mount.mount_path.trim_end_matches('/') == "/tmp")
+            .map(|mount| mount.name)
+            .collect();
+        (own, mounted)
+    };
+    assert_eq!(mounts_of_tmp(Some(true), false), (1, vec!["vitess-backup-tmp".to_owned()]));
+    assert_eq!(mounts_of_tmp(Some(true), true), (0, vec!["scratch".to_owned()]));
+    assert_eq!(mounts_of_tmp(Some(false), false), (0, vec![]));
+    assert_eq!(mounts_of_tmp(None, false), (0, vec![]));
+}
