@@ -216,13 +216,13 @@ impl BackupArguments {
                 )));
             }
         }
-        let BackingUpArguments { xtrabackup_stripes, xtrabackup_stripe_block_size, .. } = self.xtrabackup;
+        let BackingUpArguments { stream_mode, backup_flags, stripes, stripe_block_size, .. } = &self.xtrabackup;
         Ok(xtrabackup::BackupOptions {
             streamer: self.xtrabackup.streamer()?,
-            mode: self.xtrabackup.xtrabackup_stream_mode,
-            flags: self.xtrabackup.xtrabackup_backup_flags.clone(),
-            stripes: xtrabackup_stripes,
-            stripe_block_size: xtrabackup_stripe_block_size,
+            mode: *stream_mode,
+            flags: backup_flags.clone(),
+            stripes: *stripes,
+            stripe_block_size: *stripe_block_size,
             allow_primary: self.allow_primary,
             limits: self.limits.limits(self.concurrency),
             compression: self.compression.compression()?,

@@ -12,26 +12,26 @@ use crate::engine::xtrabackup::{StreamMode, Streamer, XtrabackupOptions};
 #[command(next_help_heading = "The xtrabackup engine")]
 pub struct BackingUpArguments {
     /// The MySQL user that it logs in as, through the socket and without a password
-    #[arg(long, value_name = "USER", default_value = "")]
-    pub xtrabackup_user: String,
+    #[arg(long = "xtrabackup-user", value_name = "USER", default_value = "")]
+    pub user: String,
     /// The directory that has xtrabackup [default: PATH]
-    #[arg(long, value_name = "DIR")]
-    pub xtrabackup_root_path: Option<PathBuf>,
+    #[arg(long = "xtrabackup-root-path", value_name = "DIR")]
+    pub root_path: Option<PathBuf>,
     /// How the stream is written: xbstream, or tar, which XtraBackup 2.4 alone can
-    #[arg(long, value_name = "MODE", default_value = "xbstream")]
-    pub xtrabackup_stream_mode: StreamMode,
+    #[arg(long = "xtrabackup-stream-mode", value_name = "MODE", default_value = "xbstream")]
+    pub stream_mode: StreamMode,
     /// More arguments for xtrabackup --backup, split as a shell would
-    #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
-    pub xtrabackup_backup_flags: String,
+    #[arg(long = "xtrabackup-backup-flags", value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
+    pub backup_flags: String,
     /// How many objects to deal the stream to; 0 or 1: one, as it is
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
-    pub xtrabackup_stripes: u16,
+    #[arg(long = "xtrabackup-stripes", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub stripes: u16,
     /// In blocks of how many bytes it is dealt
-    #[arg(long, value_name = "BYTES", default_value_t = 102_400, value_parser = clap::value_parser!(u32).range(1024..=i64::from(i32::MAX)))]
-    pub xtrabackup_stripe_block_size: u32,
+    #[arg(long = "xtrabackup-stripe-block-size", value_name = "BYTES", default_value_t = 102_400, value_parser = clap::value_parser!(u32).range(1024..=i64::from(i32::MAX)))]
+    pub stripe_block_size: u32,
     /// How many files xtrabackup reads at a time (its --parallel, unless that is among the flags) [default: its own, 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub xtrabackup_parallel: Option<u16>,
+    #[arg(long = "xtrabackup-parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub parallel: Option<u16>,
 }
 
 impl BackingUpArguments {
@@ -40,25 +40,17 @@ impl BackingUpArguments {
     /// # Errors
     /// `XtrabackupUserMissing`, `XtrabackupNotFound`, `InvalidArguments`.
     pub fn streamer(&self) -> Result<Streamer, EngineError> {
-        let Self {
-            xtrabackup_user: user,
-            xtrabackup_root_path: root,
-            xtrabackup_stream_mode: mode,
-            xtrabackup_backup_flags: flags,
-            xtrabackup_parallel: parallel,
-            xtrabackup_stripes: _,
-            xtrabackup_stripe_block_size: _,
-        } = self;
+        let Self { user, root_path, stream_mode, backup_flags, parallel, stripes: _, stripe_block_size: _ } = self;
         if user.is_empty() {
             return Err(EngineError::XtrabackupUserMissing);
         }
-        let flags = XtrabackupOptions::words("--xtrabackup-backup-flags", flags)?;
+        let flags = XtrabackupOptions::words("--xtrabackup-backup-flags", backup_flags)?;
         if let Some(flag) = flags.iter().find(|flag| flag.starts_with("--incremental")) {
             return Err(EngineError::InvalidArguments(format!(
                 "--xtrabackup-backup-flags: {flag}: Vitess's xtrabackup engine makes full backups only"
             )));
         }
-        Streamer::find(root.as_deref(), user, *mode, *parallel, &flags)
+        Streamer::find(root_path.as_deref(), user, *stream_mode, *parallel, &flags)
     }
 }
 

@@ -207,7 +207,7 @@ fn a_backup_that_is_cancelled_ends_soon_and_leaves_nothing() {
     }
     std::thread::sleep(Duration::from_millis(300));
     crate::support::container::signal(child.id(), "TERM");
-    let ended = ended(child.wait_with_output().unwrap(), &arguments);
+    let ended = ended(&child.wait_with_output().unwrap(), &arguments);
     let (code, reason, _) = failure(&ended);
     assert_eq!((code, reason), (7, "Cancelled"));
     assert_eq!(running.case.names(), Vec::<String>::new());

@@ -48,7 +48,7 @@ fn a_program_that_is_nowhere_is_named_with_the_place() {
 }
 
 fn ended_of(command: &mut std::process::Command) -> (i32, Value) {
-    ended(command.output().unwrap(), "backup")
+    ended(&command.output().unwrap(), "backup")
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_server_that_goes_away_in_the_middle_is_told_so() {
     }
     std::thread::sleep(Duration::from_millis(500));
     running.server.kill();
-    let ended = ended(child.wait_with_output().unwrap(), &arguments);
+    let ended = ended(&child.wait_with_output().unwrap(), &arguments);
     let (code, reason, message) = failure(&ended);
     assert_eq!((code, reason), (5, "ServerGone"), "{message}");
     assert_eq!(running.case.names(), Vec::<String>::new());
@@ -139,8 +139,8 @@ fn a_full_tmpdir_is_told_as_one() {
     let directory = running.case.tablet_dir().join("tmp/xtrabackup-backup");
     let disk = SmallDisk::mount(&running.case.tablet_dir().join("tmp"));
     let filler = fs::File::create(running.case.tablet_dir().join("tmp/filler")).unwrap();
-    let mut filled = &filler;
-    while std::io::Write::write(&mut filled, &[0; 4096]).is_ok_and(|written| written > 0) {}
+    let mut disk_end = &filler;
+    while std::io::Write::write(&mut disk_end, &[0; 4096]).is_ok_and(|written| written > 0) {}
     let ended = running.case.backup("--xtrabackup-user xtra");
     let message = running.has_failed(&ended, (6, "NoSpace"));
     assert!(message.contains(&directory.display().to_string()), "{message}");

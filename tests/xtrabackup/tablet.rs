@@ -97,7 +97,7 @@ impl Case {
 
     /// Runs `vitess-backup`; gives the exit code and the outcome.
     pub fn run(&self, arguments: &str) -> (i32, Value) {
-        ended(self.command(arguments).output().unwrap(), arguments)
+        ended(&self.command(arguments).output().unwrap(), arguments)
     }
 
     pub fn restore(&self, arguments: &str) -> (i32, Value) {
@@ -152,7 +152,7 @@ impl Case {
 }
 
 /// The last word of a run.
-pub fn ended(output: std::process::Output, arguments: &str) -> (i32, Value) {
+pub fn ended(output: &std::process::Output, arguments: &str) -> (i32, Value) {
     let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let last = out.lines().last().unwrap_or_else(|| panic!("no outcome of {arguments}:\n{log}"));
     (output.status.code().unwrap(), serde_json::from_str(last).unwrap())

@@ -109,7 +109,9 @@ mod tests {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
         let mut heard = Heard::default();
-        stderr.iter().for_each(|line| heard.hear(line));
+        for line in stderr {
+            heard.hear(line);
+        }
         find(directory.path(), &heard, version).map(|position| position.to_string())
     }
 
