@@ -11,7 +11,7 @@ use vitess_backup::backup::failure::Reason;
 use vitess_backup::backup::manifest::{Manifest, Method};
 use vitess_backup::backup::report::ReplicationOutcome;
 use vitess_backup::engine::builtin::{self, ExistingData, RestoreEnd};
-use vitess_backup::engine::{EngineError, Interrupt};
+use vitess_backup::engine::{Done, EngineError, Interrupt};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_backed_up_put_back_and_restored_elsewhere_and_onto_itself() {
@@ -21,7 +21,7 @@ async fn a_replica_is_backed_up_put_back_and_restored_elsewhere_and_onto_itself(
 
     let notes = Notes::default();
     let done = shard.backup(&notes).await.unwrap();
-    assert_eq!(done.replication, ReplicationOutcome::CaughtUp);
+    assert_eq!(done.replication, Some(ReplicationOutcome::CaughtUp));
     assert_eq!(done.warnings, Vec::<String>::new(), "{notes:?}");
     assert_eq!(shard.settings().await, before, "read-only, semi-sync and threads are as they were");
     assert!(!shard.replica.tablet_dir().join("vitess-backup.journal").exists());
@@ -47,7 +47,7 @@ async fn a_replica_is_backed_up_put_back_and_restored_elsewhere_and_onto_itself(
     let mut other = Tablet::at_rest(103).await;
     other.start_container().await;
     let restored = restore(&shard, &other, ExistingData::Refuse).await.unwrap();
-    assert_eq!(restored.replication, ReplicationOutcome::NotConfigured);
+    assert_eq!(restored.replication, Some(ReplicationOutcome::NotConfigured));
     assert!(restored.warnings.iter().any(|warning| warning.contains("ReparentTablet")), "{:?}", restored.warnings);
     assert_eq!(format!("MySQL56/{}", other.mysql().gtid_executed().await.unwrap()), manifest.position);
     assert_eq!(other.mysql().gtid_purged().await.unwrap(), other.mysql().gtid_executed().await.unwrap());
@@ -67,18 +67,14 @@ async fn a_replica_is_backed_up_put_back_and_restored_elsewhere_and_onto_itself(
     shard.replica.make_writable().await;
     shard.replica.sql("CREATE TABLE vt_commerce.stray (id INT PRIMARY KEY)").await;
     let restored = restore(&shard, &shard.replica, ExistingData::Replace).await.unwrap();
-    assert_eq!(restored.replication, ReplicationOutcome::CaughtUp, "{:?}", restored.warnings);
+    assert_eq!(restored.replication, Some(ReplicationOutcome::CaughtUp), "{:?}", restored.warnings);
     assert_eq!(shard.settings().await, before);
     shard.replica.wait_caught_up(&shard.primary).await;
     assert_eq!(checksums(&shard.replica).await, checksums(&shard.primary).await);
     assert!(!shard.replica.tablet_dir().join("restore_in_progress").exists());
 }
 
-async fn restore(
-    shard: &Shard,
-    tablet: &Tablet,
-    existing_data: ExistingData,
-) -> Result<Box<builtin::Done>, EngineError> {
+async fn restore(shard: &Shard, tablet: &Tablet, existing_data: ExistingData) -> Result<Box<Done>, EngineError> {
     let options = engine_support::restore_options(existing_data);
     let notes = Notes::default();
     let end =
@@ -93,7 +89,7 @@ async fn backup(
     shard: &Shard,
     tablet: &Tablet,
     change: impl FnOnce(&mut builtin::BackupOptions),
-) -> Result<builtin::Done, EngineError> {
+) -> Result<Done, EngineError> {
     let mut options = engine_support::backup_options();
     change(&mut options);
     builtin::backup(&shard.engine_tablet(tablet), &shard.storage(), &options, &Interrupt::new(), &Notes::default())
@@ -119,7 +115,7 @@ async fn a_primary_is_refused_untouched_and_when_it_is_allowed_it_takes_writes_a
         options.upgrade_safe = true;
     });
     let done = done.await.unwrap();
-    assert_eq!(done.replication, ReplicationOutcome::LeftStopped);
+    assert_eq!(done.replication, Some(ReplicationOutcome::LeftStopped));
     assert!(done.manifest.upgrade_safe);
     assert!(done.warnings[0].contains("is a primary"), "{:?}", done.warnings);
     assert_eq!(engine_support::settings(&shard.primary).await, before.0);
@@ -150,7 +146,7 @@ async fn replication_that_was_stopped_stays_stopped_and_the_backup_says_so() {
     shard.replica.mysql().stop_replica().await.unwrap();
     let before = shard.settings().await;
     let done = shard.backup(&Notes::default()).await.unwrap();
-    assert_eq!(done.replication, ReplicationOutcome::LeftStopped);
+    assert_eq!(done.replication, Some(ReplicationOutcome::LeftStopped));
     assert!(done.warnings[0].contains("replication was not running"), "{:?}", done.warnings);
     assert_eq!(shard.settings().await, before);
     // One thread of the two is put back as one.
@@ -235,7 +231,7 @@ async fn a_tablet_whose_data_was_destroyed_is_restored() {
     };
     let (end, ()) = tokio::join!(builtin::restore(&tablet, &storage, &options, &interrupt, &notes), kubelet);
     let RestoreEnd::Restored(done) = end.unwrap() else { panic!("{notes:?}") };
-    assert_eq!(done.replication, ReplicationOutcome::NotConfigured, "nobody could be asked for the source");
+    assert_eq!(done.replication, Some(ReplicationOutcome::NotConfigured), "nobody could be asked for the source");
     assert!(!shard.replica.tablet_dir().join("restore_in_progress").exists());
     shard.replica.replicate_from(&shard.primary).await;
     shard.stop_writing().await;
