@@ -7,6 +7,7 @@ mod backing_up;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;
 mod errors;
+mod memory;
 mod restoring;
 #[path = "../support/mod.rs"]
 mod support;
