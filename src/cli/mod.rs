@@ -157,6 +157,12 @@ mod tests {
              --vtctld-server vtctld:15999 --tablet-alias zone1-0000000102",
             "restore --keyspace commerce --shard 0 --tablet-dir /vt/x STORAGE --restore_from_backup_ts 2021-04-29.133050 \
              --existing-data refuse --no-backup empty --mysqld own",
+            "backup zone1-0000000101 --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 STORAGE --mysqld mysqlctld \
+             --backup-engine-implementation xtrabackup --xtrabackup-user vt_backup --xtrabackup-root-path /opt/xtrabackup/bin \
+             --xtrabackup-stream-mode xbstream --xtrabackup-backup-flags=--no-server-version-check --xtrabackup-stripes 8 \
+             --xtrabackup-stripe-block-size 1024 --xtrabackup-parallel 3 --compression-engine-name zstd",
+            "restore --keyspace commerce --shard 0 --tablet-dir /vt/x STORAGE --mysqld stopped --xtrabackup-root-path /opt \
+             --xtrabackup-stream-mode tar --xtrabackup-prepare-flags=--use-memory=1G --xbstream-restore-flags=--decompress",
             "list STORAGE --output yaml commerce/-80",
             "remove STORAGE --force commerce/0 2024-01-02.030405.zone1-0000000101",
             "verify STORAGE --level objects commerce/0 2024-01-02.030405.zone1-0000000101",
