@@ -26,8 +26,10 @@ BINARY := $(TARGET_DIR)/$(TRIPLE)/release/vitess-backup
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 IMAGE_TAR := $(TARGET_DIR)/vitess-backup-operator.tar
 # Every test program of tests/, a file or a folder with a main.rs, but those that need a cluster
-INTEGRATION := $(addprefix --test ,$(filter-out e2e api_server,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
-  $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))))
+INTEGRATION := $(filter-out e2e api_server,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
+  $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+# Those that mostly wait for mysqld to start and to stop, so that others can run beside them
+WAITING := $(filter builtin carried killed unruly_mysqld,$(INTEGRATION))
 
 say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2
 
@@ -95,7 +97,12 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	$(call say,tests of the test ground's shell)
 	@$(GROUND)/selftest.sh
 	$(call say,integration tests)
-	@$(CARGO) test --locked $(INTEGRATION) $(ARGS)
+	@$(CARGO) test --quiet --locked --no-run $(addprefix --test ,$(INTEGRATION))
+	@mkdir -p "$(TARGET_DIR)"; log="$(TARGET_DIR)/waiting.log"; \
+	  $(CARGO) test --locked $(addprefix --test ,$(WAITING)) $(ARGS) >"$$log" 2>&1 & waiting=$$!; \
+	  trap 'kill $$waiting 2>/dev/null || true' EXIT; status=0; \
+	  $(CARGO) test --locked $(addprefix --test ,$(filter-out $(WAITING),$(INTEGRATION))) $(ARGS) || status=1; \
+	  wait "$$waiting" || status=1; cat "$$log"; exit "$$status"
 
 .PHONY: test-e2e
 test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
