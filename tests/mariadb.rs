@@ -226,7 +226,6 @@ async fn what_is_set_is_read_back() {
     assert_eq!(tablet.position().await, "MariaDB/");
     tablet.sql("CREATE DATABASE vt_maria").await;
     assert_eq!(tablet.position().await, "MariaDB/0-101-1");
-    assert_eq!(mysql.purged_position().await.unwrap(), None);
     assert_eq!(mysql.server_uuid_if_any().await.unwrap(), None);
     for error in [mysql.server_uuid().await.unwrap_err(), mysql.gtid_executed().await.unwrap_err()] {
         assert_eq!(error.failure().reason, Reason::MysqlFailed);

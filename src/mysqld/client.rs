@@ -272,15 +272,6 @@ impl Mysql {
         replica::position(&version, STATEMENT, "gtid_current_pos", &text)
     }
 
-    /// What the server has executed and no longer has in its binary logs: `@@gtid_purged`; none in MariaDB, which does not
-    /// say.
-    pub async fn purged_position(&self) -> Result<Option<Position>, MysqldError> {
-        if self.version().await?.is_mariadb() {
-            return Ok(None);
-        }
-        self.gtid_purged().await.map(|set| Some(set.into()))
-    }
-
     /// `@@gtid_executed`.
     pub async fn gtid_executed(&self) -> Result<GtidSet, MysqldError> {
         self.gtid_set("gtid_executed").await
