@@ -1,0 +1,55 @@
+#!/bin/bash
+# shard-up.sh [NAMESPACE]: the shard maria/0 over MariaDB 10.11, beside commerce/0 (bring that up first: it has the etcd,
+# the vtctld and the backup volume): a primary and a replica, two tables with about 10 MB in them, and steady writes. Run
+# again, it repairs what is missing and is quick when nothing is.
+set -euo pipefail
+exec </dev/null
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/../env.sh"
+export VITESS_NAMESPACE=${1:-${VITESS_NAMESPACE:-vitess-demo}}
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/mariadb/lib.sh"
+
+# A tablet's port for mysqld is in its record once mysqld runs.
+registered() { [ "$(vtctldclient GetTablets --keyspace maria --shard 0 | grep -c 'zone1-000000020[01] .*:3306 ')" = 2 ]; }
+has_primary() { vtctldclient GetTablets --keyspace maria --shard 0 --tablet-type primary 2>/dev/null | grep -q zone1-0000000200; }
+
+# What VTOrc would do, which is not here.
+repair() {
+  if [ "$(tablet_sql 200 'select @@global.read_only')" = 1 ]; then
+    say "tablet 200, the primary, was read-only"
+    vtctldclient SetWritable "$(tablet_alias 200)" true >/dev/null
+  fi
+  maria_replicating 201 || start_replication 201
+}
+
+data() {
+  # The user of the writer comes last, and tells that all is there.
+  [ "$(tablet_sql 200 "select exists(select 1 from mysql.user where user = 'writer')")" = 0 ] || return 0
+  say "loading the tables of maria" "3 s, 10 MB"
+  tablet_sql 200 "create database if not exists vt_maria character set utf8mb4;
+    use vt_maria;
+    create or replace table event (event_id bigint auto_increment primary key, detail varchar(100) not null);
+    create or replace table document (document_id int primary key, content blob not null);
+    insert into event (detail) select concat('event ', sha2(seq, 256)) from seq_1_to_20000;
+    insert into document select seq, aes_encrypt(repeat(char(0), 8000), sha2(seq, 512)) from seq_1_to_1000;
+    create user if not exists writer@'%';
+    grant insert on vt_maria.* to writer@'%'"
+}
+
+in_namespace get statefulset/etcd deploy/vtctld >/dev/null || die "there is no commerce/0 in namespace $VITESS_NAMESPACE: run vitess/shard-up.sh"
+"$MARIADB/image.sh"
+say "bringing up maria/0 in namespace $VITESS_NAMESPACE" "45 s; 5 s when it is up"
+# Durability none: the primary never waits for a replica.
+vtctldclient GetKeyspace maria >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none maria >/dev/null
+for uid in 200 201; do add_maria_tablet "$uid"; done
+has_primary || {
+  await 180 "both tablets of maria/0 in the topology, with mysqld up" registered
+  await 60 "PlannedReparentShard of maria/0" vtctldclient PlannedReparentShard --new-primary "$(tablet_alias 200)" maria/0
+}
+for uid in 200 201; do in_namespace rollout status "statefulset/$(tablet_alias "$uid")" --timeout=180s >/dev/null; done
+repair
+data
+with_mariadb_image < "$MARIADB/manifests/writer.yaml" | in_namespace apply -f - >/dev/null
+maria_caught_up 201
+say "maria/0 is up in namespace $VITESS_NAMESPACE: primary $(tablet_alias 200), the replica caught up"
