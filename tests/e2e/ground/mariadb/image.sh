@@ -33,7 +33,7 @@ pack() {
   printf '%s\n' root:x:0: vitess:x:999: > "$root/etc/group"
   [ "$(id -u)" != 0 ] || chown -R 999:999 "$root"/vt/vtdataroot "$root/backups"
   for program in sbin/mysqld bin/mariadb bin/mariabackup bin/mbstream; do
-    chroot "$root" "/usr/$program" --version >/dev/null || die "$program does not run in Debian 12: is this machine's Debian another one?"
+    chroot "$root" "/usr/$program" --help >/dev/null || die "$program does not run in Debian 12: is this machine's Debian another one?"
   done
   IMAGE_USER=999:999 IMAGE_CMD='["bash"]' \
     IMAGE_ENV=$'PATH=/vt/bin:/opt/xtrabackup/bin:/usr/local/bin:/usr/sbin:/usr/bin\nVTROOT=/vt\nVTDATAROOT=/vt/vtdataroot' \

@@ -12,15 +12,26 @@ export VITESS_NAMESPACE=${1:-${VITESS_NAMESPACE:-vitess-demo}}
 
 # A tablet's port for mysqld is in its record once mysqld runs.
 registered() { [ "$(vtctldclient GetTablets --keyspace maria --shard 0 | grep -c 'zone1-000000020[01] .*:3306 ')" = 2 ]; }
+mysqld_answers() { tablet_sql 200 'select 1' && tablet_sql 201 'select 1'; }
 has_primary() { vtctldclient GetTablets --keyspace maria --shard 0 --tablet-type primary 2>/dev/null | grep -q zone1-0000000200; }
 
-# What VTOrc would do, which is not here.
+# Vitess 24 no longer knows MariaDB well enough to do this whole: SetReadWrite wants super_read_only, and SetReplicationSource
+# ends with `invalid MySQL 5.6 SID ""`. So PlannedReparentShard makes 200 the primary and fails, and the rest is told in SQL.
+first_primary() {
+  await 180 "both tablets of maria/0 in the topology, with mysqld up" registered
+  vtctldclient PlannedReparentShard --new-primary "$(tablet_alias 200)" maria/0 >/dev/null 2>&1 || await 30 "a primary of maria/0" has_primary
+}
+
+# What VTOrc would do, which is not here. The replica has its source since the start, or takes all that the primary wrote.
 repair() {
-  if [ "$(tablet_sql 200 'select @@global.read_only')" = 1 ]; then
-    say "tablet 200, the primary, was read-only"
-    vtctldclient SetWritable "$(tablet_alias 200)" true >/dev/null
+  tablet_sql 200 'set global read_only = off'
+  maria_replicating 201 || if [ -n "$(tablet_sql 201 'show slave status')" ]; then
+    say "tablet 201 was not replicating"
+    tablet_sql 201 'start slave'
+  else
+    tablet_sql 201 "reset master; set global gtid_slave_pos = '';
+      change master to master_host = '$(tablet_alias 200)', master_user = 'vt_repl', master_use_gtid = slave_pos; start slave"
   fi
-  maria_replicating 201 || start_replication 201
 }
 
 data() {
@@ -43,12 +54,11 @@ say "bringing up maria/0 in namespace $VITESS_NAMESPACE" "45 s; 5 s when it is u
 # Durability none: the primary never waits for a replica.
 vtctldclient GetKeyspace maria >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none maria >/dev/null
 for uid in 200 201; do add_maria_tablet "$uid"; done
-has_primary || {
-  await 180 "both tablets of maria/0 in the topology, with mysqld up" registered
-  await 60 "PlannedReparentShard of maria/0" vtctldclient PlannedReparentShard --new-primary "$(tablet_alias 200)" maria/0
-}
-for uid in 200 201; do in_namespace rollout status "statefulset/$(tablet_alias "$uid")" --timeout=180s >/dev/null; done
+has_primary || first_primary
+await 120 "mysqld of the tablets of maria/0" mysqld_answers
 repair
+# A replica is Ready once it replicates.
+for uid in 200 201; do in_namespace rollout status "statefulset/$(tablet_alias "$uid")" --timeout=180s >/dev/null; done
 data
 with_mariadb_image < "$MARIADB/manifests/writer.yaml" | in_namespace apply -f - >/dev/null
 maria_caught_up 201
