@@ -43,7 +43,7 @@ data() {
     create or replace table event (event_id bigint auto_increment primary key, detail varchar(100) not null);
     create or replace table document (document_id int primary key, content blob not null);
     insert into event (detail) select concat('event ', sha2(seq, 256)) from seq_1_to_20000;
-    insert into document select seq, aes_encrypt(repeat(char(0), 8000), sha2(seq, 512)) from seq_1_to_1000;
+    insert into document select seq, random_bytes(1000) from seq_1_to_8000;
     create user if not exists writer@'%';
     grant insert on vt_maria.* to writer@'%'"
 }
