@@ -88,11 +88,11 @@ fn uptime(ground: &Ground) -> u64 {
 fn a_tablet_is_backed_up_while_it_serves_and_replicates_and_is_restored_from_that() {
     let ground = ground(&[(BACKUPS, "hot"), (RESTORES, "from-hot")]);
     let (before, up, begun) = (Unbroken::seen(&ground), uptime(&ground), Instant::now());
-    // 12 MB are to go to storage: slow enough to look at the replica meanwhile.
+    // 10 MB are to go to storage: slow enough to look at the replica meanwhile.
     ground.apply(&backup_yaml(
         "hot",
         "{user: xtrabackup, stripes: 3}",
-        "  compression: {engine: zstd}\n  bandwidthLimit: 2Mi\n",
+        "  compression: {engine: zstd}\n  bandwidthLimit: 1Mi\n",
     ));
     let copying = |object: &Value| object["status"]["progress"]["step"] == "CopyingFiles";
     ground.wait(BACKUPS, "hot", MINUTE * 2, "copying files", copying);
