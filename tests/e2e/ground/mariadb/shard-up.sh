@@ -22,15 +22,16 @@ first_primary() {
   vtctldclient PlannedReparentShard --new-primary "$(tablet_alias 200)" maria/0 >/dev/null 2>&1 || await 30 "a primary of maria/0" has_primary
 }
 
-# What VTOrc would do, which is not here. The replica has its source since the start, or takes all that the primary wrote.
+# What VTOrc would do, which is not here. A replica without a source is new and takes all that the primary wrote, or was
+# restored and goes on from there.
 repair() {
   tablet_sql 200 'set global read_only = off'
   maria_replicating 201 || if [ -n "$(tablet_sql 201 'show slave status')" ]; then
     say "tablet 201 was not replicating"
     tablet_sql 201 'start slave'
   else
-    tablet_sql 201 "reset master; set global gtid_slave_pos = '';
-      change master to master_host = '$(tablet_alias 200)', master_user = 'vt_repl', master_use_gtid = slave_pos; start slave"
+    [ -n "$(tablet_sql 201 'select @@global.gtid_slave_pos')" ] || tablet_sql 201 'reset master'
+    tablet_sql 201 "change master to master_host = '$(tablet_alias 200)', master_user = 'vt_repl', master_use_gtid = slave_pos; start slave"
   fi
 }
 
