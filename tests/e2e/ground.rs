@@ -11,6 +11,8 @@ use serde_json::Value;
 /// One shard, many scenarios: each takes the ground for itself.
 static TURN: Mutex<()> = Mutex::new(());
 static ENVIRONMENT: OnceLock<Vec<(String, String)>> = OnceLock::new();
+/// The shard over MariaDB, which only the scenarios of the xtrabackup engine need.
+static MARIADB: OnceLock<()> = OnceLock::new();
 
 pub struct Ground {
     pub namespace: String,
@@ -52,6 +54,18 @@ impl Ground {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         environment();
         Self { namespace: "vitess-demo".to_owned(), _turn: turn }
+    }
+
+    /// The same, with the shard `maria/0` beside: tablets 200 (the primary) and 201.
+    pub fn take_with_mariadb() -> Self {
+        let ground = Self::take();
+        MARIADB.get_or_init(|| {
+            let script = project().join("tests/e2e/ground/mariadb/shard-up.sh");
+            let up = Self::command(&script.to_string_lossy(), &[&ground.namespace]).status();
+            let up = up.expect("mariadb/shard-up.sh can be started");
+            assert!(up.success(), "mariadb/shard-up.sh could not bring maria/0 up: {up}");
+        });
+        ground
     }
 
     fn command(program: &str, arguments: &[&str]) -> Command {
@@ -181,6 +195,12 @@ impl Ground {
     /// Answers of a tablet's own mysqld, tab-separated, as vt_dba.
     pub fn sql(&self, uid: u32, statement: &str) -> String {
         self.lib(&format!("tablet_sql {uid} {statement:?}")).trim().to_owned()
+    }
+
+    /// The same, of one number.
+    pub fn number(&self, uid: u32, statement: &str) -> u64 {
+        let answer = self.sql(uid, statement);
+        answer.parse().unwrap_or_else(|_| panic!("{statement}: {answer:?} is not a number"))
     }
 
     /// Both replication threads of the tablet run.

@@ -8,3 +8,4 @@ mod backup;
 mod healing;
 mod restore;
 mod vitess;
+mod xtrabackup;

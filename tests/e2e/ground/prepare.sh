@@ -14,3 +14,4 @@ for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/buil
 "$GROUND/mariadb/build.sh"
 make -s -C "$PROJECT" image
 "$GROUND/vitess/image.sh" build
+"$GROUND/mariadb/image.sh" build

@@ -1,8 +1,10 @@
 # shellcheck shell=bash
-# What scenarios and the demo do to the shard besides talking to it. Source after env.sh.
+# What scenarios and the demo do to the shards besides talking to it. Source after env.sh.
 
 # shellcheck source-path=SCRIPTDIR
 . "$GROUND/vitess/lib.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/mariadb/lib.sh"
 
 # tablet_exec UID SCRIPT [CONTAINER]: a shell script in one of the tablet's containers.
 tablet_exec() { in_namespace exec "$(tablet_pod "$1")" -c "${3:-mysqld}" -- bash -c "$2"; }
