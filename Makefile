@@ -100,9 +100,9 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	@$(GROUND)/selftest.sh
 	$(call say,integration tests)
 	@$(CARGO) test --quiet --locked --no-run $(addprefix --test ,$(INTEGRATION))
-	@mkdir -p "$(TARGET_DIR)"; log="$(TARGET_DIR)/waiting.log"; \
-	  $(CARGO) test --locked $(addprefix --test ,$(WAITING)) $(ARGS) >"$$log" 2>&1 & waiting=$$!; \
-	  trap 'kill $$waiting 2>/dev/null || true' EXIT; status=0; \
+	@mkdir -p "$(TARGET_DIR)"; log="$(TARGET_DIR)/waiting.log"; set -m; \
+	  $(CARGO) test --locked $(addprefix --test ,$(WAITING)) $(ARGS) >"$$log" 2>&1 & waiting=$$!; set +m; \
+	  trap 'kill -- "-$$waiting" 2>/dev/null || true' EXIT; status=0; \
 	  $(CARGO) test --locked $(addprefix --test ,$(filter-out $(WAITING) $(LAST),$(INTEGRATION))) $(ARGS) || status=1; \
 	  wait "$$waiting" || status=1; cat "$$log"; [ "$$status" = 0 ]; \
 	  $(CARGO) test --locked $(addprefix --test ,$(LAST)) $(ARGS)

@@ -166,16 +166,15 @@ impl EngineCommand for BackupArguments {
         tablet.alias = Some(self.tablet_alias.clone());
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);
         outcome.tablet_alias = Some(self.tablet_alias.to_string());
-        let storage = self.storage.open()?;
         let backup_time = self.backup_time.unwrap_or(outcome.start_time);
         let done = match self.backup_engine_implementation {
             EngineArgument::Builtin => {
                 let options = self.builtin(backup_time)?;
-                builtin::backup(&tablet, &storage, &options, interrupt, monitor).await?
+                builtin::backup(&tablet, &self.storage.open()?, &options, interrupt, monitor).await?
             }
             EngineArgument::Xtrabackup => {
                 let options = self.xtrabackup(backup_time)?;
-                xtrabackup::backup(&tablet, &storage, &options, interrupt, monitor).await?
+                xtrabackup::backup(&tablet, &self.storage.open()?, &options, interrupt, monitor).await?
             }
         };
         done.fill(outcome);
@@ -216,10 +215,9 @@ impl BackupArguments {
                 )));
             }
         }
-        let BackingUpArguments { stream_mode, backup_flags, stripes, stripe_block_size, .. } = &self.xtrabackup;
+        let BackingUpArguments { backup_flags, stripes, stripe_block_size, .. } = &self.xtrabackup;
         Ok(xtrabackup::BackupOptions {
             streamer: self.xtrabackup.streamer()?,
-            mode: *stream_mode,
             flags: backup_flags.clone(),
             stripes: *stripes,
             stripe_block_size: *stripe_block_size,

@@ -8,9 +8,9 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Phase, RunStatus, StreamMode, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
 use crate::plan::observed::Observed;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, accept};
 use crate::resources::names::FINALIZER_RUN;
 
 /// A VitessBackup or a VitessRestore.
@@ -78,7 +78,7 @@ impl Run for VitessBackup {
     }
 
     fn streams_tar(&self) -> bool {
-        self.spec.xtrabackup.as_ref().is_some_and(|options| options.stream_mode == StreamMode::Tar)
+        accept::streams_tar(&self.spec)
     }
 
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {

@@ -199,6 +199,17 @@ async fn clear_half_written(
     }
 }
 
+/// Data that a restore left half must not become a backup.
+///
+/// # Errors
+/// `RestoreInterrupted` when Vitess's marker of a restore in progress is there.
+pub fn check_no_restore(tablet: &Tablet) -> Result<(), EngineError> {
+    if tablet.directory.join(MARKER).exists() {
+        return Err(EngineError::RestoreInterrupted { backup: "an unknown backup".to_owned() });
+    }
+    Ok(())
+}
+
 /// Removes Vitess's marker of a restore in progress, durably.
 pub fn remove_marker(directory: &Path) -> Result<(), EngineError> {
     let path = directory.join(MARKER);

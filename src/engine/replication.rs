@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::backup::report::ReplicationOutcome;
 use crate::engine::EngineError;
 use crate::engine::journal::{Replication, TabletState};
-use crate::engine::tablet::Server;
+use crate::engine::tablet::{Server, Tablet};
 use crate::mysqld::{IoState, Mysql, MysqldError, ReplicaStatus};
 use crate::progress::{Monitor, Step};
 use crate::replication::Position;
@@ -57,6 +57,27 @@ pub fn is_primary(state: &TabletState) -> bool {
     let follows =
         state.replication.as_ref().is_some_and(|replication| replication.io_started || replication.sql_running);
     !state.read_only && !follows
+}
+
+/// Whether a server that stands so may be backed up. `warnings` gets what a replica that does not replicate means for it.
+///
+/// # Errors
+/// `TabletIsPrimary`, unless that is allowed.
+pub fn check_role(
+    tablet: &Tablet,
+    state: &TabletState,
+    allow_primary: bool,
+    warnings: &mut Vec<String>,
+) -> Result<(), EngineError> {
+    if is_primary(state) {
+        if !allow_primary {
+            let evidence = "it takes writes and follows no source".to_owned();
+            return Err(EngineError::TabletIsPrimary { tablet: tablet.name(), evidence });
+        }
+    } else if !state.replication.as_ref().is_some_and(Replication::was_started) {
+        warnings.push("replication was not running: the data may be older than the backup's time".to_owned());
+    }
+    Ok(())
 }
 
 /// Starts mysqld, trying more than once: it must not stay down for a passing trouble.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::sleep;
 
-use crate::backup::manifest;
+use crate::backup::manifest::{self, Manifest};
 use crate::codec::Tally;
 use crate::engine::EngineError;
 use crate::engine::builtin::Limits;
 use crate::engine::catalogue::{self, Look};
+use crate::engine::journal::{Entry, Journal, NamedBackup};
 use crate::progress::{Monitor, Step};
 use crate::storage::{BackupHandle, BackupStorage};
 use crate::topo::KeyspaceShard;
@@ -51,6 +52,24 @@ pub async fn make_way(
     }
 }
 
+/// Begins a backup once the journal says so: what is begun must be known, or nobody would remove it. Not to be cut short.
+///
+/// # Errors
+/// What storage says, and then the journal is gone again; `FileUnwritable`.
+pub async fn begin(storage: &BackupStorage, journal: &Journal, entry: &Entry) -> Result<BackupHandle, EngineError> {
+    let Some(NamedBackup { shard, name }) = &entry.backup else {
+        return Err(EngineError::Internal("a journal names no backup that could be begun".to_owned()));
+    };
+    journal.write(entry)?;
+    match storage.begin_backup(shard, name).await {
+        Ok(handle) => Ok(handle),
+        Err(error) => {
+            journal.remove()?;
+            Err(error.into())
+        }
+    }
+}
+
 /// Removes a backup that is not to be; true when it is gone. Trouble is noted: there is an error to tell already.
 ///
 /// Writes that were cut short may still be under way for a moment, so that a first try can find the directory filled again.
@@ -74,6 +93,18 @@ pub async fn discard(handle: &BackupHandle, monitor: &dyn Monitor) -> bool {
     }
 }
 
+/// Compares the hash of an object's stored bytes; `file` is what it holds, for the message.
+///
+/// # Errors
+/// `HashMismatch`.
+pub fn check_hash(backup: &str, object: &str, file: &str, expected: &str, found: &str) -> Result<(), EngineError> {
+    if found == expected {
+        return Ok(());
+    }
+    let [backup, object, file, expected, found] = [backup, object, file, expected, found].map(str::to_owned);
+    Err(EngineError::HashMismatch { backup, object, file, expected, found })
+}
+
 /// Reads every object back and compares its hash with what was written. Storage that lies is found out while the backup
 /// has no MANIFEST, so that nobody takes it for a good one.
 ///
@@ -89,22 +120,35 @@ pub async fn check_hashes(handle: &BackupHandle, expected: &[Expected], limits: 
             let (_, body) = handle.get_stream(&object).await?;
             let read = Tally::new();
             read.over(bandwidth.over(body)).try_for_each(async |_| Ok(())).await?;
-            let (backup, found) = (handle.name().to_owned(), read.hex());
-            if found == hash {
-                return Ok(());
-            }
-            Err(EngineError::HashMismatch { backup, object, file, expected: hash, found })
+            check_hash(handle.name(), &object, &file, &hash, &read.hex())
         }
     };
     let checks = futures::stream::iter(expected.iter().map(check));
     checks.buffer_unordered(limits.concurrency.clamp(1, AT_A_TIME)).try_collect().await
 }
 
+/// The MANIFEST goes last, when all else is durable; then everything is looked at again. Gives all bytes stored.
+///
+/// # Errors
+/// Those of [`check_stored`], and what storage says.
+pub async fn seal(
+    handle: &BackupHandle,
+    manifest: &Manifest,
+    expected: &[Expected],
+    monitor: &dyn Monitor,
+) -> Result<u64, EngineError> {
+    monitor.step(Step::WritingManifest);
+    let text = manifest.encode();
+    handle.put(manifest::OBJECT, text.clone().into()).await?;
+    monitor.step(Step::Verifying);
+    check_stored(handle, &text, expected).await
+}
+
 /// Reads the MANIFEST back and compares every object's presence and size with what was written. Gives all bytes stored.
 ///
 /// # Errors
 /// `ManifestUnusable`, `ObjectsMissing`, `ObjectSize`.
-pub async fn check_stored(handle: &BackupHandle, text: &[u8], expected: &[Expected]) -> Result<u64, EngineError> {
+async fn check_stored(handle: &BackupHandle, text: &[u8], expected: &[Expected]) -> Result<u64, EngineError> {
     let backup = || handle.name().to_owned();
     if handle.get(manifest::OBJECT, manifest::SIZE_LIMIT).await? != text {
         let cause = "it reads back other than it was written".to_owned();
@@ -132,7 +176,6 @@ pub async fn check_stored(handle: &BackupHandle, text: &[u8], expected: &[Expect
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::manifest::Manifest;
     use crate::progress::Quiet;
     use crate::storage::Location;
 

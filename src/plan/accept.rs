@@ -95,8 +95,7 @@ pub fn running(attached: &Attached) -> Result<(), Problem> {
 /// That XtraBackup can write the stream that is asked for. tar went with XtraBackup 8.0, the first that knows MySQL 8.0; what
 /// the shard's servers are, its newest backup tells. Without one the engine finds out.
 pub fn stream(seen: &Observed, spec: &VitessBackupSpec, shard: &KeyspaceShard) -> Result<(), Problem> {
-    let tar = spec.xtrabackup.as_ref().is_some_and(|options| options.stream_mode == StreamMode::Tar);
-    if spec.engine != BackupEngine::Xtrabackup || !tar {
+    if !streams_tar(spec) {
         return Ok(());
     }
     let of_shard = seen.servers.iter().filter(|server| server.shard == shard.to_string());
@@ -110,6 +109,12 @@ pub fn stream(seen: &Observed, spec: &VitessBackupSpec, shard: &KeyspaceShard) -
             Err(("TarNotSupported", text))
         }
     }
+}
+
+/// Whether XtraBackup is asked for a tar stream, which not every server's can write.
+pub fn streams_tar(spec: &VitessBackupSpec) -> bool {
+    let tar = spec.xtrabackup.as_ref().is_some_and(|options| options.stream_mode == StreamMode::Tar);
+    tar && spec.engine == BackupEngine::Xtrabackup
 }
 
 /// Whether a server of this version (`Ver 8.0.36 MySQL …`) needs an XtraBackup that writes xbstream only. MariaDB's own

@@ -4,7 +4,7 @@
 //! status to write, when to look again, and what to tell. The controller carries plans out: finalizers first, then
 //! actions in their order, then the status, then the events.
 
-mod accept;
+pub mod accept;
 pub mod backup;
 mod draft;
 mod launch;

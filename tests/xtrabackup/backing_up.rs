@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::mysql::PATIENCE;
-use crate::tablet::{Case, SINGLE, STRIPED, Server, ended, failure, tools};
+use crate::tablet::{Case, SINGLE, Server, ended, failure, tools};
 
 /// A tablet that runs on what Vitess backed up, with a table and a user for xtrabackup.
 pub struct Running {
@@ -232,13 +232,4 @@ fn a_stored_byte_that_is_another_is_found_by_our_hash() {
     running.case.lay_out(202);
     let restored = running.case.restore_onto(202, &tools());
     assert_eq!(failure(&restored).1, "HashMismatch");
-}
-
-/// The other fixture's MANIFEST has no hashes: it is restored as before.
-#[test]
-fn backups_of_vitess_have_no_hashes_and_that_is_said() {
-    let case = Case::new(STRIPED);
-    let (code, outcome) = case.run(&format!("verify maria/0 {}", STRIPED.1));
-    assert_eq!(code, 0);
-    assert!(outcome["warnings"][0].as_str().unwrap().contains("have no hashes"), "{outcome:#}");
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::backup::manifest::{self, Manifest};
 use crate::backup::name::BackupName;
 use crate::backup::report::{CopyMode, Operation, ReplicationOutcome};
 use crate::engine::builtin::at_rest::{self, Written};
@@ -66,15 +65,7 @@ pub async fn backup(
         clone: how.mode == CopyMode::Clone,
         ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::StoppingReplication)
     };
-    journal.write(&entry)?;
-    // Not to be cut short: what is begun must be known, or nobody would remove it.
-    let handle = match storage.begin_backup(shard, &name).await {
-        Ok(handle) => handle,
-        Err(error) => {
-            journal.remove()?;
-            return Err(error.into());
-        }
-    };
+    let handle = store::begin(storage, &journal, &entry).await?;
     let run = Run {
         place: Place::of(&tablet.directory),
         how,
@@ -323,9 +314,10 @@ impl Run<'_> {
             if let Err(error) = self.remove_clone().await {
                 warnings.push(format!("{error}; the next run on the tablet takes the clone away"));
             }
+            let expected = copy::expected(&stored);
             if self.options.verify == Verify::Hash {
                 self.monitor.step(Step::Verifying);
-                store::check_hashes(&self.handle, &copy::expected(&stored), &self.options.limits).await?;
+                store::check_hashes(&self.handle, &expected, &self.options.limits).await?;
             }
             let not_carried = self.not_carried(&copied.selection);
             let made = Made {
@@ -340,7 +332,7 @@ impl Run<'_> {
                 not_carried: &not_carried,
             };
             let manifest = describe::manifest(made, jiff::Timestamp::now());
-            let stored_bytes = self.seal(&manifest, &stored).await?;
+            let stored_bytes = store::seal(&self.handle, &manifest, &expected, self.monitor).await?;
             let name = self.handle.name().to_owned();
             let (data_bytes, files) = (copied.selection.bytes(), copied.selection.files.len() as u64);
             Ok(Done {
@@ -404,14 +396,5 @@ impl Run<'_> {
         let later = selection.not_carried.iter().filter(|what| !self.checked.not_carried.contains(what));
         all.extend(later.cloned());
         all
-    }
-
-    /// The MANIFEST goes last, when all else is durable; then everything is looked at again. Gives all bytes stored.
-    async fn seal(&self, manifest: &Manifest, stored: &[Stored]) -> Result<u64, EngineError> {
-        self.monitor.step(Step::WritingManifest);
-        let text = manifest.encode();
-        self.handle.put(manifest::OBJECT, text.clone().into()).await?;
-        self.monitor.step(Step::Verifying);
-        store::check_stored(&self.handle, &text, &copy::expected(stored)).await
     }
 }

@@ -5,11 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::engine::builtin::files::{self, Roots, Selection};
 use crate::engine::builtin::options::BackupOptions;
-use crate::engine::builtin::restored::MARKER;
-use crate::engine::journal::{Replication, TabletState, TypeBefore};
-use crate::engine::replication;
+use crate::engine::journal::{TabletState, TypeBefore};
 use crate::engine::tablet::{Server, Tablet};
 use crate::engine::{EngineError, TabletType};
+use crate::engine::{recover, replication};
 use crate::mysqld::{Layout, Mysql, ServerVersion};
 use crate::progress::Monitor;
 use crate::replication::ServerUuid;
@@ -39,20 +38,13 @@ pub async fn check(
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<Checked, EngineError> {
-    if tablet.directory.join(MARKER).exists() {
-        return Err(EngineError::RestoreInterrupted { backup: "an unknown backup".to_owned() });
-    }
+    recover::check_no_restore(tablet)?;
     let mysql = &server.mysql;
     let before = replication::observe(mysql).await?;
     let mut warnings = Vec::new();
+    replication::check_role(tablet, &before, options.allow_primary, &mut warnings)?;
     if replication::is_primary(&before) {
-        if !options.allow_primary {
-            let evidence = "it takes writes and follows no source".to_owned();
-            return Err(EngineError::TabletIsPrimary { tablet: tablet.name(), evidence });
-        }
         warnings.push("the tablet is a primary: its shard took no writes during the backup".to_owned());
-    } else if !before.replication.as_ref().is_some_and(Replication::was_started) {
-        warnings.push("replication was not running: the data may be older than the backup's time".to_owned());
     }
     let type_before = type_before(tablet, options, &mut warnings).await?;
     // Whoever is to stop and start mysqld must answer before it is needed.

@@ -127,7 +127,8 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn size_below(directory: &Path) -> u64 {
+/// Bytes of the files below a directory, by what they say; what cannot be read, or goes meanwhile, counts for nothing.
+pub fn size_below(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     entries
         .flatten()

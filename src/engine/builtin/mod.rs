@@ -26,6 +26,7 @@ mod target;
 mod verify;
 
 pub use backup::backup;
+pub(in crate::engine) use clearing::size_below;
 pub use clone::{CopyChoice, DIRECTORY as CLONE_DIRECTORY, HowCopied, Place as ClonePlace};
 pub(in crate::engine) use describe::hostname;
 pub(in crate::engine) use fetch::{body_failed, make_directory};

@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::backup::choose::{PassedOver, Why};
 use crate::backup::manifest::{Base, Builtin, FileEntry, Manifest, Method};
 use crate::codec::Decompression;
-use crate::engine::EngineError;
 use crate::engine::builtin::{DATA_BYTES, EMPTY_DIRECTORIES, NOT_CARRIED, STORED_BYTES};
+use crate::engine::{EngineError, store};
 use crate::mysqld::{Layout, ServerVersion};
 use crate::replication::Position;
 use crate::storage::StoredObject;
@@ -30,16 +30,7 @@ impl TargetFile {
     /// # Errors
     /// `HashMismatch`.
     pub fn check_hash(&self, backup: &str, found: &str) -> Result<(), EngineError> {
-        if self.hash == found {
-            return Ok(());
-        }
-        Err(EngineError::HashMismatch {
-            backup: backup.to_owned(),
-            object: self.object.clone(),
-            file: self.name.clone(),
-            expected: self.hash.clone(),
-            found: found.to_owned(),
-        })
+        store::check_hash(backup, &self.object, &self.name, &self.hash, found)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use futures::FutureExt;
 
-use crate::backup::manifest::{self, Manifest, Method, Xtrabackup};
+use crate::backup::manifest::{Manifest, Method, Xtrabackup};
 use crate::backup::name::BackupName;
 use crate::backup::report::Operation;
 use crate::engine::builtin::{DATA_BYTES, Verify, hostname, make_directory};
@@ -55,18 +55,11 @@ pub async fn backup(
     let checked = interrupt.race(check::check(tablet, &server, options, monitor)).await?;
     interrupt.race(store::make_way(storage, shard, &name, monitor)).await?;
     // The tablet needs nothing put back, from the beginning.
-    journal.write(&Entry {
+    let entry = Entry {
         backup: Some(NamedBackup { shard: shard.clone(), name: name.clone() }),
         ..Entry::new(Operation::Backup, jiff::Timestamp::now(), JournalStep::PutBack)
-    })?;
-    // Not to be cut short: what is begun must be known, or nobody would remove it.
-    let handle = match storage.begin_backup(shard, &name).await {
-        Ok(handle) => handle,
-        Err(error) => {
-            journal.remove()?;
-            return Err(error.into());
-        }
     };
+    let handle = store::begin(storage, &journal, &entry).await?;
     let directory = below(&server.layout, "xtrabackup-backup");
     let run = Run { tablet, server, checked, options, handle, directory, monitor };
     let ended = AssertUnwindSafe(interrupt.race(run.carry_out())).catch_unwind().await;
@@ -108,7 +101,7 @@ impl Run<'_> {
         let owner = if rustix::process::geteuid().is_root() { Some(server.layout.owner().await?) } else { None };
         make_directory(directory, owner)?;
         let part = self.part();
-        let objects = names(&part, options.mode).map_err(EngineError::InvalidArguments)?;
+        let objects = names(&part, options.streamer.mode()).map_err(EngineError::InvalidArguments)?;
         monitor.step(Step::CopyingFiles);
         monitor.totals(checked.data_bytes, objects.len() as u64);
         let deal = Deal {
@@ -130,11 +123,7 @@ impl Run<'_> {
             store::check_hashes(handle, &dealt.objects, &options.limits).await?;
         }
         let manifest = self.manifest(part, &position, &dealt)?;
-        monitor.step(Step::WritingManifest);
-        let text = manifest.encode();
-        handle.put(manifest::OBJECT, text.clone().into()).await?;
-        monitor.step(Step::Verifying);
-        let stored_bytes = store::check_stored(handle, &text, &dealt.objects).await?;
+        let stored_bytes = store::seal(handle, &manifest, &dealt.objects, *monitor).await?;
         Ok(Done {
             name: handle.name().to_owned(),
             manifest,
@@ -156,7 +145,7 @@ impl Run<'_> {
             compression_engine: options.compression.codec().engine_name().to_owned(),
             file_name: options.file_name(),
             extra_command_line_params: options.flags.clone(),
-            stream_mode: options.mode.to_string(),
+            stream_mode: options.streamer.mode().to_string(),
             num_stripes: options.num_stripes(),
             stripe_block_size: i32::try_from(options.stripe_block_size).unwrap_or(i32::MAX),
             skip_compress: options.compression.skip_compress(),

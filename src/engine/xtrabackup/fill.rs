@@ -10,13 +10,13 @@ use futures::future::ready;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::codec::{self, Tally};
-use crate::engine::EngineError;
 use crate::engine::builtin::{Limits, body_failed, make_directory};
 use crate::engine::xtrabackup::diagnosis::{What, told};
 use crate::engine::xtrabackup::process;
 use crate::engine::xtrabackup::stored::{StoredStream, StreamObject};
 use crate::engine::xtrabackup::stripes::{self, Stripe};
 use crate::engine::xtrabackup::tools::{Invocation, StreamMode, Tools};
+use crate::engine::{EngineError, store};
 use crate::mysqld::{Layout, Owner};
 use crate::progress::{Monitor, Quiet, Step};
 use crate::storage::BackupHandle;
@@ -119,16 +119,10 @@ fn open<'a>(
 /// # Errors
 /// `HashMismatch`.
 fn check_hash(handle: &BackupHandle, object: &StreamObject, tally: &Tally) -> Result<Bytes, EngineError> {
-    match &object.hash {
-        Some(expected) if *expected != tally.hex() => Err(EngineError::HashMismatch {
-            backup: handle.name().to_owned(),
-            object: object.name.clone(),
-            file: object.name.clone(),
-            expected: expected.clone(),
-            found: tally.hex(),
-        }),
-        _ => Ok(Bytes::new()),
+    if let Some(expected) = &object.hash {
+        store::check_hash(handle.name(), &object.name, &object.name, expected, &tally.hex())?;
     }
+    Ok(Bytes::new())
 }
 
 /// Reads all of it and writes nothing.
@@ -163,7 +157,7 @@ async fn unpack(
         let error = told(error, what, directory);
         // The program stumbles over damage before the stream's end shows it: whose fault it is, storage can be asked.
         if matches!(error, EngineError::Xtrabackup { .. })
-            && let Err(damage) = read_through(handle, stream, &Quiet).await
+            && let Err(damage) = open(handle, stream, limits, &Quiet).try_for_each(async |_| Ok(())).await
             && damage.is_damage()
         {
             return Err(damage);

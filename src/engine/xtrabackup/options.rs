@@ -2,12 +2,11 @@
 
 use crate::codec::{Codec, Compression};
 use crate::engine::builtin::{Limits, Verify};
-use crate::engine::xtrabackup::tools::{StreamMode, Streamer};
+use crate::engine::xtrabackup::tools::Streamer;
 
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
     pub streamer: Streamer,
-    pub mode: StreamMode,
     /// As the MANIFEST keeps them: the text of the flags.
     pub flags: String,
     /// Up to 1: one object.
@@ -36,7 +35,7 @@ impl BackupOptions {
             Codec::Lz4 => ".lz4",
             Codec::External => ".unknown",
         };
-        format!("backup.{}{}", self.mode, self.external_extension.as_deref().unwrap_or(of_codec))
+        format!("backup.{}{}", self.streamer.mode(), self.external_extension.as_deref().unwrap_or(of_codec))
     }
 
     /// The MANIFEST's NumStripes: 0 for one object.

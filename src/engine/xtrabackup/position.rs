@@ -3,11 +3,10 @@
 //! Source: Vitess `xtrabackupengine.go` (`findReplicationPosition`): the file `xtrabackup_info` in `--extra-lsndir`, and for
 //! programs that write none the stderr, as Vitess did before 21.
 
-use std::io;
 use std::path::Path;
 
 use crate::engine::EngineError;
-use crate::mysqld::{Flavor, ServerVersion};
+use crate::mysqld::ServerVersion;
 use crate::replication::Position;
 
 /// The file in `--extra-lsndir`: XtraBackup's, and as MariaDB calls it since 11.
@@ -39,7 +38,10 @@ impl Heard {
         let Some(text) = &mut self.text else { return };
         let end = rest.find('\'');
         text.push_str(&rest[..end.unwrap_or(rest.len())]);
-        self.is_whole = end.is_some() || text.len() > LONGEST;
+        self.is_whole = end.is_some();
+        if text.len() > LONGEST {
+            self.text = None;
+        }
     }
 
     fn position(&self) -> Option<&str> {
@@ -52,22 +54,18 @@ impl Heard {
 /// # Errors
 /// `PositionUnknown`.
 pub fn find(directory: &Path, heard: &Heard, version: &ServerVersion) -> Result<Position, EngineError> {
-    let unknown = |cause: String| EngineError::PositionUnknown { cause };
-    for name in INFO {
-        let path = directory.join(name);
-        return match std::fs::read(&path) {
-            Ok(info) => {
-                let told = of_info(&String::from_utf8_lossy(&info));
-                let told = told.ok_or_else(|| unknown(format!("{name} does not tell it; is the binary log on?")))?;
-                parse(&told, version).map_err(unknown)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => Err(EngineError::unreadable(path, error)),
-        };
-    }
-    let told =
-        heard.position().ok_or_else(|| unknown("neither a file of its own nor its stderr tells it".to_owned()))?;
-    parse(told, version).map_err(unknown)
+    let told = match INFO.map(|name| directory.join(name)).into_iter().find(|path| path.exists()) {
+        Some(path) => {
+            let info = std::fs::read(&path).map_err(|error| EngineError::unreadable(&path, error))?;
+            of_info(&String::from_utf8_lossy(&info))
+                .ok_or_else(|| format!("{} does not tell it; is the binary log on?", path.display()))
+        }
+        None => heard
+            .position()
+            .map(str::to_owned)
+            .ok_or_else(|| "neither a file of its own nor its stderr tells it".to_owned()),
+    };
+    told.and_then(|told| parse(&told, version)).map_err(|cause| EngineError::PositionUnknown { cause })
 }
 
 fn of_info(info: &str) -> Option<String> {
@@ -80,7 +78,7 @@ fn parse(told: &str, version: &ServerVersion) -> Result<Position, String> {
     if text.is_empty() {
         return Err("the server has executed nothing with a GTID".to_owned());
     }
-    let flavour = if version.flavor() == Flavor::MariaDb { "MariaDB" } else { "MySQL56" };
+    let flavour = if version.is_mariadb() { "MariaDB" } else { "MySQL56" };
     format!("{flavour}/{text}").parse().map_err(|error| format!("{text:?} is no position: {error}"))
 }
 
@@ -139,6 +137,9 @@ mod tests {
             "completed OK!",
         ];
         assert_eq!(found(None, &lines, &mysql()).unwrap(), format!("MySQL56/{ONE},{OTHER}"));
+        let endless = "x".repeat(LONGEST + 1);
+        let beyond = found(None, &[lines[1], &endless, "'"], &mysql()).unwrap_err();
+        assert!(beyond.to_string().contains("nor its stderr"), "a set that was cut is none: {beyond}");
         let cut = found(None, &lines[..2], &mysql()).unwrap_err();
         assert_eq!(cut.failure().reason, Reason::XtrabackupFailed);
     }

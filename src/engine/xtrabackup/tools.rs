@@ -170,6 +170,10 @@ impl Streamer {
         Ok(Self { program, user: user.to_owned(), mode, parallel, flags: flags.to_vec() })
     }
 
+    pub fn mode(&self) -> StreamMode {
+        self.mode
+    }
+
     /// Asks for its version.
     pub fn version(&self) -> Invocation {
         Invocation { program: self.program.clone(), arguments: vec!["--version".to_owned()] }
