@@ -71,12 +71,14 @@ crds: ## write config/crd and the chart's copy of it from the API types
 
 # --- testing ---------------------------------------------------------------------------------------------------------
 
-# What the later tests need is built while the earlier ones wait, at the lowest priority (tests/e2e/ground/prepare.sh).
+# What the later tests need is built in the processor time that the earlier ones leave, at the lowest priority
+# (tests/e2e/ground/prepare.sh).
 .PHONY: test
-test: lint test-unit ## everything: formatting, clippy, unit, integration, chart, end to end
+test: bootstrap ## everything: formatting, clippy, unit, integration, chart, end to end
 	@mkdir -p "$(TARGET_DIR)"; set -m; nice -n 19 $(GROUND)/prepare.sh >"$(TARGET_DIR)/prepare.log" 2>&1 & prepare=$$!; set +m; \
 	  trap 'kill -- "-$$prepare" 2>/dev/null || true' EXIT; \
-	  $(MAKE) test-integration; \
+	  $(MAKE) lint test-unit test-integration; \
+	  printf '%s waiting for what the cluster needs: %s\n' "$$(date +%T)" "$(TARGET_DIR)/prepare.log" >&2; \
 	  wait "$$prepare" || true
 	@$(MAKE) test-e2e
 

@@ -35,6 +35,11 @@ repair() {
   fi
 }
 
+both_ready() {
+  local uid
+  for uid in 200 201; do in_namespace rollout status "statefulset/$(tablet_alias "$uid")" --timeout=20s >/dev/null 2>&1 || return 1; done
+}
+
 data() {
   # The user of the writer comes last, and tells that all is there.
   [ "$(tablet_sql 200 "select exists(select 1 from mysql.user where user = 'writer')")" = 0 ] || return 0
@@ -51,6 +56,10 @@ data() {
 
 in_namespace get statefulset/etcd deploy/vtctld >/dev/null || die "there is no commerce/0 in namespace $VITESS_NAMESPACE: run vitess/shard-up.sh"
 "$MARIADB/image.sh"
+if [ -n "$(in_namespace get "statefulset/$(tablet_alias 201)" --ignore-not-found)" ] && ! both_ready; then
+  say "a tablet of maria/0 is not ready, and a vttablet of Vitess 24 cannot start again beside a MariaDB that has a source"
+  "$MARIADB/shard-down.sh"
+fi
 say "bringing up maria/0 in namespace $VITESS_NAMESPACE" "45 s; 5 s when it is up"
 # Durability none: the primary never waits for a replica.
 vtctldclient GetKeyspace maria >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none maria >/dev/null
