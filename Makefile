@@ -30,8 +30,6 @@ INTEGRATION := $(filter-out e2e api_server,$(patsubst tests/%.rs,%,$(wildcard te
   $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that mostly wait for mysqld to start and to stop, so that others can run beside them
 WAITING := $(filter builtin killed unruly_mysqld,$(INTEGRATION))
-# Those for which Kubernetes is built, where it is not there yet: for its etcd
-LAST := $(filter carried,$(INTEGRATION))
 
 say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2
 
@@ -71,29 +69,38 @@ crds: ## write config/crd and the chart's copy of it from the API types
 
 # --- testing ---------------------------------------------------------------------------------------------------------
 
-# What the later tests need is built in the processor time that the earlier ones leave, at the lowest priority
-# (tests/e2e/ground/prepare.sh).
+# On a machine where nothing is built yet, building is most of it. Tests that wait for servers leave the processor time for it: what
+# later tests need is built beside the integration tests (tests/e2e/ground/prepare.sh), and clippy runs beside the end-to-end
+# tests, each at the lowest priority.
 .PHONY: test
-test: bootstrap ## everything: formatting, clippy, unit, integration, chart, end to end
+test: format test-unit ## everything: formatting, clippy, unit, integration, chart, end to end
 	@mkdir -p "$(TARGET_DIR)"; set -m; nice -n 19 $(GROUND)/prepare.sh >"$(TARGET_DIR)/prepare.log" 2>&1 & prepare=$$!; set +m; \
 	  trap 'kill -- "-$$prepare" 2>/dev/null || true' EXIT; \
-	  $(MAKE) lint test-unit test-integration; \
+	  $(MAKE) test-integration; \
 	  printf '%s waiting for what the cluster needs: %s\n' "$$(date +%T)" "$(TARGET_DIR)/prepare.log" >&2; \
 	  wait "$$prepare" || true
-	@$(MAKE) test-e2e
+	@log="$(TARGET_DIR)/lint.log"; set -m; nice -n 19 $(MAKE) lint >"$$log" 2>&1 & lint=$$!; set +m; \
+	  trap 'kill -- "-$$lint" 2>/dev/null || true' EXIT; status=0; \
+	  $(MAKE) test-e2e || status=1; \
+	  wait "$$lint" || status=1; cat "$$log"; [ "$$status" = 0 ]
 
-.PHONY: lint
-lint: bootstrap ## formatting, clippy, and shellcheck where it is installed
+.PHONY: format
+format: bootstrap ## the formatting
 	$(call say,checking the formatting)
 	@$(CARGO) fmt --check
-	$(call say,clippy (the first time 2 min on 2 cores))
-	@$(CARGO) clippy --quiet --locked --all-targets -- -D warnings
+
+# In a folder of its own, because cargo lets only one into a folder at a time.
+.PHONY: lint
+lint: format ## formatting, clippy, and shellcheck where it is installed
+	$(call say,clippy (the first time 6 min on 2 cores))
+	@$(CARGO) clippy --quiet --locked --target-dir "$(TARGET_DIR)/lint" --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 	  git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck --external-sources --exclude=SC1091; fi
+	$(call say,clippy and shellcheck have nothing to say)
 
 .PHONY: test-unit
 test-unit: bootstrap ## the tests beside the code
-	$(call say,unit tests (the first time 2 min to build))
+	$(call say,unit tests (the first time 6 min to build on 2 cores))
 	@$(CARGO) test --quiet --locked --lib --bins $(ARGS)
 
 .PHONY: test-integration
@@ -105,9 +112,8 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	@mkdir -p "$(TARGET_DIR)"; log="$(TARGET_DIR)/waiting.log"; set -m; \
 	  $(CARGO) test --locked $(addprefix --test ,$(WAITING)) $(ARGS) >"$$log" 2>&1 & waiting=$$!; set +m; \
 	  trap 'kill -- "-$$waiting" 2>/dev/null || true' EXIT; status=0; \
-	  $(CARGO) test --locked $(addprefix --test ,$(filter-out $(WAITING) $(LAST),$(INTEGRATION))) $(ARGS) || status=1; \
-	  wait "$$waiting" || status=1; cat "$$log"; [ "$$status" = 0 ]; \
-	  $(CARGO) test --locked $(addprefix --test ,$(LAST)) $(ARGS)
+	  $(CARGO) test --locked $(addprefix --test ,$(filter-out $(WAITING),$(INTEGRATION))) $(ARGS) || status=1; \
+	  wait "$$waiting" || status=1; cat "$$log"; [ "$$status" = 0 ]
 
 .PHONY: test-e2e
 test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
@@ -128,16 +134,16 @@ test-all: test ## test with every matrix whole, and what needs cargo-deny, Docke
 
 # --- measuring -------------------------------------------------------------------------------------------------------
 
-# Both sides' tablet and storage are in BENCH_DIR. BENCH_CODECS="pargzip zstd" and BENCH_PAIRS=1 narrow it, and then the page
-# stays as it is unless BENCH_REPORT names it.
+# Both sides' tablet and storage are in BENCH_DIR. BENCH_ENGINES=builtin, BENCH_CODECS="pargzip zstd" and BENCH_PAIRS=1 narrow it,
+# and then the page stays as it is unless BENCH_REPORT names it.
 BENCH_DIR ?= /dev/shm
-BENCH_REPORT ?= $(if $(BENCH_CODECS)$(BENCH_PAIRS),,docs/benchmarks.md)
+BENCH_REPORT ?= $(if $(BENCH_ENGINES)$(BENCH_CODECS)$(BENCH_PAIRS),,docs/benchmarks.md)
 
 .PHONY: bench
-bench: build ## Vitess's builtin engine and ours in turn, into docs/benchmarks.md (needs root; 30 min on 2 quiet cores)
+bench: build ## Vitess's engines and ours in turn, into docs/benchmarks.md (needs root; 45 min on 2 quiet cores)
 	$(call say,backups and restores by Vitess and by us in $(BENCH_DIR))
-	@TMPDIR="$(BENCH_DIR)" BENCH_BINARY="$(abspath $(BINARY))" BENCH_CODECS="$(BENCH_CODECS)" BENCH_PAIRS="$(BENCH_PAIRS)" \
-	  BENCH_REPORT="$(BENCH_REPORT)" $(CARGO) bench --quiet --locked --profile dev --bench bench
+	@TMPDIR="$(BENCH_DIR)" BENCH_BINARY="$(abspath $(BINARY))" BENCH_ENGINES="$(BENCH_ENGINES)" BENCH_CODECS="$(BENCH_CODECS)" \
+	  BENCH_PAIRS="$(BENCH_PAIRS)" BENCH_REPORT="$(BENCH_REPORT)" $(CARGO) bench --quiet --locked --profile dev --bench bench
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::ground;
-use support::mysql::{PATIENCE, free_port};
+use support::mysql::PATIENCE;
+use support::{ground, mariadb};
 use tempfile::TempDir;
 use vitess_backup::backup::failure::Reason;
 use vitess_backup::mysqld::{
     IoState, Layout, Mysql, MysqlRoot, MysqldControl, OwnProcess, ReplicaStatus, ReplicationSource, SemiSync,
-    ServerVersion,
 };
 
 const FIXTURE: &str = "xtrabackup-maria-pargzip.tar.zst";
@@ -25,57 +24,29 @@ const POSITION: &str = "0-1673791492-24";
 
 /// A tablet directory laid out as Vitess does it. Its mariadbd, whoever started it, is killed on drop.
 struct Maria {
-    root: TempDir,
-    port: u16,
+    layout: Layout,
+    /// VTDATAROOT.
+    _root: TempDir,
 }
 
 impl Maria {
     /// Empty directories and our own my.cnf.
-    async fn new(server_id: u32) -> Self {
-        let tablet = Self { root: tempfile::Builder::new().prefix("vbo-maria-").tempdir().unwrap(), port: free_port() };
-        let layout = Layout { server_id, port: tablet.port, ..Layout::vitess_default(&tablet.directory()).unwrap() };
-        for directory in layout.directories() {
-            fs::create_dir_all(directory).unwrap();
-        }
-        let (extra, share) = (tablet.root.path().join("extra.cnf"), programs());
-        let lines = format!(
-            "user = root\nbind-address = 127.0.0.1\ninnodb_buffer_pool_size = 64M\nlc-messages-dir = {share}/share/mysql\n\
-             plugin-dir = {share}/lib/mysql/plugin\n",
-            share = share.display()
-        );
-        fs::write(&extra, lines).unwrap();
-        let version = ServerVersion::parse("Ver 10.11.0-MariaDB").unwrap();
-        layout.write_my_cnf(Some(&version), &[extra]).await.unwrap();
-        tablet
+    async fn new(uid: u32) -> Self {
+        let root = tempfile::Builder::new().prefix("vbo-maria-").tempdir().unwrap();
+        let layout = mariadb::lay_out(root.path(), uid).await;
+        Self { layout, _root: root }
     }
 
-    /// Runs, has Vitess's `vt_dba` and `vt_repl`, and nothing else.
-    async fn installed(server_id: u32) -> Self {
-        const USERS: &str = "FLUSH PRIVILEGES;\nCREATE USER vt_dba@localhost;\nGRANT ALL ON *.* TO vt_dba@localhost WITH GRANT OPTION;\n\
-            CREATE USER vt_repl@'%';\nGRANT REPLICATION SLAVE ON *.* TO vt_repl@'%';\n";
-        let tablet = Self::new(server_id).await;
-        let (users, directory) = (tablet.root.path().join("users.sql"), tablet.directory());
-        fs::write(&users, USERS).unwrap();
-        let output = Command::new("timeout")
-            .arg(PATIENCE.as_secs().to_string())
-            .arg(ground::mariadb().join("bin/mariadb-install-db"))
-            .arg(format!("--defaults-file={}", directory.join("my.cnf").display()))
-            .arg(format!("--basedir={}", programs().display()))
-            .arg(format!("--extra-file={}", users.display()))
-            .args(["--skip-test-db", "--auth-root-authentication-method=normal"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        // Its own transactions are of no interest.
-        fs::remove_dir_all(directory.join("bin-logs")).unwrap();
-        fs::create_dir(directory.join("bin-logs")).unwrap();
+    /// Runs, has Vitess's users, and nothing else.
+    async fn installed(uid: u32) -> Self {
+        let tablet = Self::new(uid).await;
+        mariadb::install(&tablet.directory());
         tablet.control().await.start(&[]).await.unwrap_or_else(|error| panic!("{error}\n{}", tablet.log()));
         tablet
     }
 
-    /// `vt_0000000201`.
     fn directory(&self) -> PathBuf {
-        self.root.path().join("vt_0000000201")
+        self.layout.tablet_dir.clone()
     }
 
     async fn control(&self) -> OwnProcess {
@@ -111,7 +82,7 @@ impl Maria {
     fn as_source(&self) -> ReplicationSource {
         ReplicationSource {
             host: "127.0.0.1".to_owned(),
-            port: self.port,
+            port: self.layout.port,
             user: "vt_repl".to_owned(),
             connect_retry: 1,
             ..ReplicationSource::default()
@@ -190,10 +161,6 @@ impl Drop for Maria {
             let _ = Command::new("kill").args(["-s", "KILL", pid.trim()]).status();
         }
     }
-}
-
-fn programs() -> PathBuf {
-    ground::mariadb().join("root/usr")
 }
 
 fn storage() -> TempDir {

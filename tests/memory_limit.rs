@@ -6,7 +6,7 @@
 mod engine_support;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
@@ -45,17 +45,19 @@ struct Seen {
     /// The nicenesses of all threads that it ever had, the main one first: each as it was last seen, for one that is just
     /// being started has still that of the thread which starts it.
     nice: Vec<i64>,
+    /// What ionice(1) says of them, of those that it was asked about.
+    io: BTreeSet<String>,
     log: String,
 }
 
 fn observe(arguments: &str) -> Seen {
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut child = command(&format!("{arguments} --memory-limit 96MiB --nice 5"))
+    let mut child = command(&format!("{arguments} --memory-limit 96MiB --nice 5 --ionice best-effort:6"))
         .stdout(Stdio::null())
         .stderr(log.reopen().unwrap())
         .spawn()
         .unwrap();
-    let (mut peak, mut nice) = (0, BTreeMap::new());
+    let (mut peak, mut nice, mut io) = (0, BTreeMap::new(), BTreeMap::new());
     let process = Path::new("/proc").join(child.id().to_string());
     let status = loop {
         if let Ok(text) = std::fs::read_to_string(process.join("status"))
@@ -63,7 +65,12 @@ fn observe(arguments: &str) -> Seen {
         {
             peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
         }
-        nice.extend(niceness(&process));
+        let threads = niceness(&process);
+        if let Some((thread, _)) = threads.iter().rfind(|(thread, _)| *thread != child.id() && !io.contains_key(thread))
+        {
+            io.extend(io_priority(*thread).map(|priority| (*thread, priority)));
+        }
+        nice.extend(threads);
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -72,7 +79,14 @@ fn observe(arguments: &str) -> Seen {
     let log = std::fs::read_to_string(log.path()).unwrap();
     assert!(status.success(), "{arguments}:\n{log}");
     let main = nice.remove(&child.id()).expect("the main thread was seen");
-    Seen { peak, nice: [main].into_iter().chain(nice.into_values()).collect(), log }
+    Seen { peak, nice: [main].into_iter().chain(nice.into_values()).collect(), io: io.into_values().collect(), log }
+}
+
+/// What ionice(1) says of a thread that is not just being started; none when that is gone.
+fn io_priority(thread: u32) -> Option<String> {
+    std::thread::sleep(Duration::from_millis(5));
+    let output = std::process::Command::new("ionice").args(["-p", &thread.to_string()]).output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
 /// Of each thread that a process has now, by its number.
@@ -121,6 +135,7 @@ async fn a_run_keeps_within_its_memory_limit_whatever_the_codec_and_the_concurre
         let lower = (own + 5).min(19);
         assert_eq!(seen.nice.first(), Some(&own));
         assert!(seen.nice.len() > 2 && seen.nice[1..].iter().all(|nice| *nice == lower), "{:?}", seen.nice);
+        assert_eq!(seen.io, BTreeSet::from(["best-effort: prio 6".to_owned()]));
 
         let volume = tempfile::tempdir().unwrap();
         let restored = volume.path().join("vt_0000000101");

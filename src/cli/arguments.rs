@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::io_priority::IoPriority;
 use crate::backup::bytes::ByteSize;
 use crate::duration::GoDuration;
 use crate::engine::builtin::Limits;
@@ -23,10 +24,14 @@ pub struct RunArguments {
     /// Give up after this long, with the tablet put back as it was (6h, 1m30s); 0: never
     #[arg(long, value_name = "DURATION", default_value = "0")]
     pub deadline: GoDuration,
-    /// How far to step back for others who want the processor, 0 to 19; Linux derives the priority of reads and writes from
-    /// it. A mysqld that this command starts is not meant. Worth it where mysqld runs meanwhile (--copy-mode clone)
+    /// How far to step back for others who want the processor, 0 to 19; without --ionice, Linux derives the priority of reads
+    /// and writes from it. A mysqld that this command starts is not meant. Worth it where mysqld runs meanwhile (--copy-mode clone)
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
     pub nice: u8,
+    /// How far reads and writes step back for others: idle, or best-effort:0 to best-effort:7, as ionice has them. Heeded by
+    /// the kernel's schedulers bfq and mq-deadline only
+    #[arg(long, value_name = "CLASS")]
+    pub ionice: Option<IoPriority>,
 }
 
 /// How the outcome is told.

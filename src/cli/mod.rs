@@ -16,6 +16,7 @@ mod arguments;
 mod backup;
 pub mod crd;
 mod install;
+mod io_priority;
 mod list;
 mod operator;
 mod progress_bar;

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::backup::failure::{Failure, Reason};
 use crate::backup::report::{Operation, Outcome, Verdict};
 use crate::cli::arguments::{OutputFormat, ReportFormat, RunArguments};
+use crate::cli::io_priority::IoPriority;
 use crate::cli::report::{self, INTERVAL, Reporter};
 use crate::cli::{progress_bar, summary};
 use crate::engine::{Cause, EngineError, Interrupt};
@@ -41,9 +42,12 @@ pub trait EngineCommand {
 /// Runs a subcommand to its outcome and gives the process's exit code.
 pub fn engine(command: &impl EngineCommand) -> ExitCode {
     start_logging();
-    let nice = lowered(command.run_arguments().nice);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(move || step_back(nice)).build();
+    let RunArguments { nice, ionice, .. } = *command.run_arguments();
+    let nice = lowered(nice);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(move || step_back(nice, ionice))
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -63,13 +67,18 @@ fn lowered(by: u8) -> Option<i32> {
     (by > 0).then(|| (own + i32::from(by)).min(19))
 }
 
-/// Lowers this thread's priority. On Linux a niceness is a thread's own, and what it starts inherits it: reading, compressing
+/// Lowers this thread's priorities. On Linux they are a thread's own, and what it starts inherits them: reading, compressing
 /// and writing happen on the runtime's threads, while mysqld is started from the main one, which stays as it was.
-fn step_back(nice: Option<i32>) {
+fn step_back(nice: Option<i32>, io: Option<IoPriority>) {
     if let Some(nice) = nice
         && let Err(error) = rustix::process::setpriority_process(None, nice)
     {
         tracing::warn!("cannot lower the priority: {error}");
+    }
+    if let Some(io) = io
+        && let Err(error) = io.take()
+    {
+        tracing::warn!("cannot lower the priority of reads and writes: {error}");
     }
 }
 

@@ -1,9 +1,9 @@
-//! `make bench`: Vitess's builtin engine and ours, in turn, on one machine and on the same data; `docs/benchmarks.md` tells
-//! the method. Settings come from the environment:
+//! `make bench`: Vitess's engines and ours, in turn, on one machine and on the same data; `docs/benchmarks.md` tells the method. Settings come from the environment:
 //!
 //! | variable | what |
 //! |---|---|
 //! | `BENCH_BINARY` | the release binary; `make bench` gives it |
+//! | `BENCH_ENGINES` | `builtin xtrabackup`, the default |
 //! | `BENCH_CODECS` | of `pargzip pgzip zstd lz4 none`, the default |
 //! | `BENCH_PAIRS` | how often each is measured on each side, by default 3 |
 //! | `BENCH_SIDES` | `vitess ours`, the default; one of them is for work on that one |
@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed measurement ends the run")]
 
 mod data;
+mod hot;
 mod report;
 mod sides;
 #[path = "../support/mod.rs"]
@@ -24,12 +25,15 @@ use std::path::{Path, PathBuf};
 
 use vitess_backup::codec::{Codec, GzipFlavour};
 
+use hot::HotStage;
 use report::{Header, Report};
-use sides::{Operation, Sample, Side, Stage};
+use sides::{Depot, Operation, Sample, Side, Stage};
+use support::ground::mariadb;
 use support::mysql::{Tablet, version};
 
-/// Of the tablet that is backed up and restored.
+/// Of the tablets that are backed up and restored: MySQL's for the builtin engines, MariaDB's for the xtrabackup engines.
 pub const UID: u32 = 300;
+pub const HOT_UID: u32 = 301;
 
 /// The codecs whose restore of one big file is measured.
 const BIG_FILE_CODECS: [Codec; 2] = [Codec::Gzip(GzipFlavour::Pargzip), Codec::Zstd];
@@ -39,48 +43,51 @@ fn main() {
     runtime.block_on(bench());
 }
 
+/// What is to be measured.
+struct Choice {
+    binary: PathBuf,
+    codecs: Vec<Codec>,
+    pairs: usize,
+    sides: String,
+}
+
+impl Choice {
+    fn takes(&self, side: Side) -> bool {
+        self.sides.split_whitespace().any(|name| name == if side == Side::Vitess { "vitess" } else { "ours" })
+    }
+
+    /// Both in turn; who begins alternates.
+    fn turns(&self, pair: usize) -> impl Iterator<Item = Side> {
+        let mut sides = [Side::Vitess, Side::Ours];
+        sides.rotate_left(pair % 2);
+        sides.into_iter().filter(|&side| self.takes(side))
+    }
+}
+
 async fn bench() {
     let begun = std::time::Instant::now();
-    let binary = PathBuf::from(setting("BENCH_BINARY", ""));
-    assert!(binary.is_file(), "BENCH_BINARY is to name the release binary: use `make bench`");
     let codecs = setting("BENCH_CODECS", "pargzip pgzip zstd lz4 none");
-    let codecs: Vec<Codec> = codecs.split_whitespace().map(|name| name.parse().expect("a codec's name")).collect();
-    let pairs: usize = setting("BENCH_PAIRS", "3").parse().expect("BENCH_PAIRS is a number");
-    let sides = setting("BENCH_SIDES", "vitess ours");
-    let takes_part =
-        |side| sides.split_whitespace().any(|name| name == if side == Side::Vitess { "vitess" } else { "ours" });
+    let choice = Choice {
+        binary: PathBuf::from(setting("BENCH_BINARY", "")),
+        codecs: codecs.split_whitespace().map(|name| name.parse().expect("a codec's name")).collect(),
+        pairs: setting("BENCH_PAIRS", "3").parse().expect("BENCH_PAIRS is a number"),
+        sides: setting("BENCH_SIDES", "vitess ours"),
+    };
+    assert!(choice.binary.is_file(), "BENCH_BINARY is to name the release binary: use `make bench`");
+    let engines = setting("BENCH_ENGINES", "builtin xtrabackup");
+    let engine = |name| engines.split_whitespace().any(|engine| engine == name);
+    assert!(engine("builtin") || engine("xtrabackup"), "BENCH_ENGINES is builtin, xtrabackup or both");
 
-    let kept = data::kept().await;
-    let mut tablet = Tablet::with_files_of(UID, &kept, &std::env::temp_dir()).await;
-    tablet.start_container().await;
-    let data = data::sizes(tablet.tablet_dir());
-    let stage = Stage::new(tablet, &binary);
-
-    let mut samples = Vec::new();
-    for pair in 0..pairs {
-        for &codec in &codecs {
-            let mut sides = [Side::Vitess, Side::Ours];
-            sides.rotate_left(pair % 2);
-            for side in sides.into_iter().filter(|&side| takes_part(side)) {
-                samples.extend(backup_and_restores(&stage, side, codec, &[side]).await);
-            }
-        }
+    let mut report = Report::default();
+    if engine("builtin") {
+        builtin(&choice, &mut report).await;
     }
-    drop_small_tables(&stage.tablet).await;
-    let mut big = Vec::new();
-    for _ in 0..pairs {
-        for codec in BIG_FILE_CODECS.into_iter().filter(|codec| codecs.contains(codec)) {
-            for (side, restores) in
-                [(Side::Vitess, &[Side::Vitess][..]), (Side::Ours, &[Side::OursOnOneCore, Side::Ours])]
-            {
-                if takes_part(side) {
-                    big.extend(backup_and_restores(&stage, side, codec, restores).await);
-                }
-            }
-        }
+    if engine("xtrabackup") {
+        xtrabackup(&choice, &mut report).await;
     }
-    let header = Header::of_this_machine(&binary, &version().to_string(), data, pairs, begun.elapsed());
-    let report = Report { header, codecs, samples, big }.to_string();
+    report.header = Header::of_this_machine(&choice.binary, &report, choice.pairs, begun.elapsed());
+    report.codecs = choice.codecs;
+    let report = report.to_string();
     println!("{report}");
     let page = setting("BENCH_REPORT", "");
     if !page.is_empty() {
@@ -91,26 +98,76 @@ async fn bench() {
     }
 }
 
+async fn builtin(choice: &Choice, report: &mut Report) {
+    let kept = data::kept().await;
+    let mut tablet = Tablet::with_files_of(UID, &kept, &std::env::temp_dir()).await;
+    tablet.start_container().await;
+    report.data.push(("MySQL", version().to_string(), data::sizes(tablet.tablet_dir())));
+    let stage = Stage { tablet, depot: Depot::new(&choice.binary) };
+    for pair in 0..choice.pairs {
+        for &codec in &choice.codecs {
+            for side in choice.turns(pair) {
+                report.samples.extend(backup_and_restores(&stage, side, codec, &[side]).await);
+            }
+        }
+    }
+    drop_small_tables(&stage.tablet).await;
+    for _ in 0..choice.pairs {
+        for codec in BIG_FILE_CODECS.into_iter().filter(|codec| choice.codecs.contains(codec)) {
+            for (side, restores) in
+                [(Side::Vitess, &[Side::Vitess][..]), (Side::Ours, &[Side::OursOnOneCore, Side::Ours])]
+            {
+                if choice.takes(side) {
+                    report.big.extend(backup_and_restores(&stage, side, codec, restores).await);
+                }
+            }
+        }
+    }
+}
+
+async fn xtrabackup(choice: &Choice, report: &mut Report) {
+    let kept = data::kept_of_mariadb().await;
+    let told = answer(&mariadb().join("sbin/mysqld"), &["--version"]);
+    report.data.push(("MariaDB", told, data::sizes(&kept)));
+    let stage = HotStage::new(Depot::new(&choice.binary), &kept).await;
+    for pair in 0..choice.pairs {
+        for &codec in &choice.codecs {
+            for side in choice.turns(pair) {
+                for operation in [Operation::Backup, Operation::Restore] {
+                    let sample = stage.measure(operation, side, codec);
+                    tell("xtrabackup", &sample);
+                    report.hot.push(sample);
+                }
+                stage.clear();
+            }
+        }
+    }
+}
+
 /// A backup by `side`, and then restores of it; what was stored goes.
 async fn backup_and_restores(stage: &Stage, side: Side, codec: Codec, restores: &[Side]) -> Vec<Sample> {
     let mut samples = vec![measure(stage, Operation::Backup, side, codec).await];
     for &side in restores {
         samples.push(measure(stage, Operation::Restore, side, codec).await);
     }
-    stage.clear();
+    stage.depot.clear();
     samples
 }
 
 async fn measure(stage: &Stage, operation: Operation, side: Side, codec: Codec) -> Sample {
     let sample = stage.measure(operation, side, codec).await;
-    let Sample { copy, durable, cpu, down, whole, stored, peak, .. } = sample;
+    tell("builtin", &sample);
+    sample
+}
+
+fn tell(engine: &str, sample: &Sample) {
+    let Sample { operation, side, codec, copy, durable, cpu, down, whole, stored, peak, .. } = sample;
     say(&format!(
-        "{operation:?} {codec} {side:?}: copy {copy:.2} s (on disk after {durable:.2} s), CPU {cpu:.2} s, down {down:.2} s, \
+        "{engine} {operation:?} {codec} {side:?}: copy {copy:.2} s (on disk after {durable:.2} s), CPU {cpu:.2} s, down {down:.2} s, \
          in all {whole:.2} s, stored {} MB, peak {} MiB",
         stored / 1_000_000,
         peak >> 20
     ));
-    sample
 }
 
 /// Leaves the large table and one row to look at.

@@ -1,4 +1,5 @@
-//! What is backed up: a tablet of 2.2 GiB, the same for every run, made once and kept outside the tree.
+//! What is backed up: a tablet of 2.2 GiB, of MySQL's or of MariaDB's, the same for every run, made once and kept outside the
+//! tree.
 //!
 //! | tables of `vt_bench` | rows | files |
 //! |---|---|---|
@@ -15,9 +16,10 @@ use std::path::{Path, PathBuf};
 
 use vitess_backup::mysqld::Mysql;
 
-use crate::support::ground::ground;
+use crate::support::ground::{Ground, ground, mariadb};
+use crate::support::mariadb::{Server, install, lay_out};
 use crate::support::mysql::{Tablet, run};
-use crate::{UID, say};
+use crate::{HOT_UID, UID, say};
 
 /// The large one.
 pub const ORDERS: &str = "orders";
@@ -29,24 +31,63 @@ const FILES_CHUNKS: u32 = 10;
 const FILES: u32 = 1_000;
 const SMALL: u32 = 60;
 
-/// The kept tablet directory; made first when it is not there.
+/// The kept directory of a tablet of MySQL's; made first when it is not there.
 pub async fn kept() -> PathBuf {
+    let Ground { mysql_root, vitess_bin } = ground();
+    let part = match kept_or_part("bench-data", (mysql_root, vitess_bin)) {
+        Ok(kept) => return kept,
+        Err(part) => part,
+    };
+    say("making the data: 2.2 GiB in a real mysqld (2 to 4 min)");
+    let mut tablet = Tablet::start(UID).await;
+    tablet.make_writable().await;
+    let mysql = tablet.mysql();
+    create_database(&mysql).await;
+    execute(&mysql, "ALTER INSTANCE DISABLE INNODB REDO_LOG").await;
+    fill(&mysql, &tablet.layout().tmpdir).await;
+    execute(&mysql, "ALTER INSTANCE ENABLE INNODB REDO_LOG").await;
+    tablet.stop_container();
+    keep(tablet.tablet_dir(), &part)
+}
+
+/// The same of a tablet of MariaDB's.
+pub async fn kept_of_mariadb() -> PathBuf {
+    let part = match kept_or_part("bench-data-mariadb", mariadb()) {
+        Ok(kept) => return kept,
+        Err(part) => part,
+    };
+    say("making the data: 2.2 GiB in a real mariadbd (2 to 4 min)");
+    let root = tempfile::Builder::new().prefix("vbo-hot-").tempdir().expect("a temporary directory");
+    std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions");
+    let layout = lay_out(root.path(), HOT_UID).await;
+    install(&layout.tablet_dir);
+    let server = Server::start(&layout.tablet_dir);
+    let mysql = Mysql::new(&layout.socket, "vt_dba");
+    create_database(&mysql).await;
+    fill(&mysql, &layout.tmpdir).await;
+    server.shut_down();
+    keep(&layout.tablet_dir, &part)
+}
+
+/// The folder in the cache that is made from these programs, or where it is to be made.
+fn kept_or_part(name: &str, programs: impl Hash) -> Result<PathBuf, PathBuf> {
     let mut key = DefaultHasher::new();
-    (include_str!("data.rs"), &ground().mysql_root, &ground().vitess_bin).hash(&mut key);
-    let built = cache().join("built/bench-data");
+    (include_str!("data.rs"), programs).hash(&mut key);
+    let built = cache().join("built").join(name);
     let kept = built.join(format!("{:016x}", key.finish()));
-    if !kept.exists() {
-        say("making the data: 2.2 GiB in a real mysqld (2 to 4 min)");
-        let mut tablet = Tablet::start(UID).await;
-        fill(&tablet).await;
-        tablet.stop_container();
-        // There is room for one.
-        let _ = std::fs::remove_dir_all(&built);
-        std::fs::create_dir_all(&built).expect("the cache can be written");
-        let part = kept.with_extension("part");
-        run("cp", &["-a", &text(tablet.tablet_dir()), &text(&part)]);
-        std::fs::rename(&part, &kept).expect("a folder in the cache can be renamed");
+    if kept.exists() {
+        return Ok(kept);
     }
+    // There is room for one.
+    let _ = std::fs::remove_dir_all(&built);
+    std::fs::create_dir_all(&built).expect("the cache can be written");
+    Err(kept.with_extension("part"))
+}
+
+fn keep(tablet_dir: &Path, part: &Path) -> PathBuf {
+    run("cp", &["-a", &text(tablet_dir), &text(part)]);
+    let kept = part.with_extension("");
+    std::fs::rename(part, &kept).expect("a folder in the cache can be renamed");
     kept
 }
 
@@ -59,26 +100,27 @@ fn cache() -> PathBuf {
         .expect("VBO_CACHE or HOME is set")
 }
 
-async fn fill(tablet: &Tablet) {
-    tablet.make_writable().await;
-    let mysql = tablet.mysql();
-    let sql = async |statement: &str| mysql.execute(statement).await.unwrap_or_else(|error| panic!("{error}"));
-    // The one transaction with a GTID.
-    sql("CREATE DATABASE vt_bench").await;
-    for statement in ["SET sql_log_bin = 0", "SET unique_checks = 0", "ALTER INSTANCE DISABLE INNODB REDO_LOG"] {
-        sql(statement).await;
+async fn execute(mysql: &Mysql, statement: &str) {
+    mysql.execute(statement).await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// The one transaction with a GTID.
+async fn create_database(mysql: &Mysql) {
+    for statement in ["CREATE DATABASE vt_bench", "SET sql_log_bin = 0", "SET unique_checks = 0"] {
+        execute(mysql, statement).await;
     }
-    let tmp = tablet.layout().tmpdir;
-    fill_rows(&mysql, &tmp, ORDERS, ORDER_CHUNKS, CHUNK).await;
+}
+
+async fn fill(mysql: &Mysql, tmp: &Path) {
+    fill_rows(mysql, tmp, ORDERS, ORDER_CHUNKS, CHUNK).await;
     for number in 0..EVENTS {
-        fill_rows(&mysql, &tmp, &format!("events_{number}"), 1, EVENT_ROWS).await;
+        fill_rows(mysql, tmp, &format!("events_{number}"), 1, EVENT_ROWS).await;
     }
-    fill_files(&mysql, &tmp).await;
+    fill_files(mysql, tmp).await;
     for number in 0..SMALL {
-        sql(&format!("CREATE TABLE vt_bench.small_{number:02} (id INT PRIMARY KEY, note TEXT)")).await;
-        sql(&format!("INSERT INTO vt_bench.small_{number:02} VALUES (1, 'small')")).await;
+        execute(mysql, &format!("CREATE TABLE vt_bench.small_{number:02} (id INT PRIMARY KEY, note TEXT)")).await;
+        execute(mysql, &format!("INSERT INTO vt_bench.small_{number:02} VALUES (1, 'small')")).await;
     }
-    sql("ALTER INSTANCE ENABLE INNODB REDO_LOG").await;
 }
 
 async fn fill_rows(mysql: &Mysql, tmp: &Path, table: &str, chunks: u32, rows: u32) {
@@ -117,8 +159,7 @@ async fn fill_files(mysql: &Mysql, tmp: &Path) {
 }
 
 async fn create(mysql: &Mysql, table: &str, columns: &str) {
-    let created = mysql.execute(&format!("CREATE TABLE vt_bench.{table} ({columns})")).await;
-    created.unwrap_or_else(|error| panic!("{error}"));
+    execute(mysql, &format!("CREATE TABLE vt_bench.{table} ({columns})")).await;
 }
 
 /// Rows by way of a file in the one folder that mysqld loads from.
@@ -133,7 +174,7 @@ async fn load(
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).expect("the tablet's tmp can be written"));
     rows(&mut file).and_then(|()| file.flush()).expect("the rows can be written");
     let statement = format!("LOAD DATA INFILE '{}' INTO TABLE vt_bench.{table} {columns}", path.display());
-    mysql.execute(&statement).await.unwrap_or_else(|error| panic!("{error}"));
+    execute(mysql, &statement).await;
     std::fs::remove_file(path).expect("the rows can be removed");
 }
 

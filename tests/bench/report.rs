@@ -12,38 +12,36 @@ use crate::support::ground::ground;
 use crate::tables::{Row, table};
 
 /// What ran where.
+#[derive(Default)]
 pub struct Header {
     lines: Vec<(&'static str, String)>,
 }
 
 impl Header {
-    pub fn of_this_machine(
-        binary: &Path,
-        mysqld: &str,
-        (data, large): (u64, u64),
-        pairs: usize,
-        took: Duration,
-    ) -> Self {
+    pub fn of_this_machine(binary: &Path, report: &Report, pairs: usize, took: Duration) -> Self {
         let temporary = std::env::temp_dir();
         let kind = answer(Path::new("stat"), &["-f", "-c", "%T", &temporary.to_string_lossy()]);
         let commit = answer(Path::new("git"), &["describe", "--always", "--dirty"]);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let memory = field("/proc/meminfo", "MemTotal:").replace("kB", "").trim().parse().unwrap_or(0) >> 20;
-        Self {
-            lines: vec![
-                ("Date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
-                ("Ours", format!("{}, commit {commit}", answer(binary, &["--version"]))),
-                ("Vitess", vitess_version()),
-                // `/path/mysqld  Ver 9.7.4 for Linux …`
-                ("MySQL", mysqld.split_once("Ver ").map_or(mysqld, |(_, told)| told).trim().to_owned()),
-                ("Machine", format!("{} × {}, {memory} GiB", cores, field("/proc/cpuinfo", "model name\t:"))),
-                ("Kernel", answer(Path::new("uname"), &["-sr"])),
-                ("Files and storage", format!("{} ({kind})", temporary.display())),
-                ("Data", format!("{} MiB, one table of {} MiB", data >> 20, large >> 20)),
-                ("Load", format!("{} after {} min", answer(Path::new("cat"), &["/proc/loadavg"]), took.as_secs() / 60)),
-                ("Pairs", pairs.to_string()),
-            ],
+        let mut lines = vec![
+            ("Date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
+            ("Ours", format!("{}, commit {commit}", answer(binary, &["--version"]))),
+            ("Vitess", vitess_version()),
+        ];
+        for (server, told, (data, large)) in &report.data {
+            // `/path/mysqld  Ver 9.7.4 for Linux …`
+            let version = told.split_once("Ver ").map_or(told.as_str(), |(_, version)| version).trim();
+            lines.push((server, format!("{version}: {} MiB, one table of {} MiB", data >> 20, large >> 20)));
         }
+        lines.extend([
+            ("Machine", format!("{} × {}, {memory} GiB", cores, field("/proc/cpuinfo", "model name\t:"))),
+            ("Kernel", answer(Path::new("uname"), &["-sr"])),
+            ("Files and storage", format!("{} ({kind})", temporary.display())),
+            ("Load", format!("{} after {} min", answer(Path::new("cat"), &["/proc/loadavg"]), took.as_secs() / 60)),
+            ("Pairs", pairs.to_string()),
+        ]);
+        Self { lines }
     }
 }
 
@@ -59,13 +57,18 @@ fn field(file: &str, name: &str) -> String {
     text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
 }
 
+#[derive(Default)]
 pub struct Report {
     pub header: Header,
+    /// Each server, what it says of its version, and how many bytes its data has: all, and the large table.
+    pub data: Vec<(&'static str, String, (u64, u64))>,
     pub codecs: Vec<Codec>,
-    /// Each side's backups, and each side's restores of its own backups.
+    /// Each side's backups by the builtin engine, and each side's restores of its own backups.
     pub samples: Vec<Sample>,
     /// The same with little more than one big file.
     pub big: Vec<Sample>,
+    /// The same by the xtrabackup engine.
+    pub hot: Vec<Sample>,
 }
 
 impl fmt::Display for Report {
@@ -75,46 +78,77 @@ impl fmt::Display for Report {
             writeln!(f, "| {name} | {value} |")?;
         }
         for operation in [Operation::Backup, Operation::Restore] {
-            let rows = self.codecs.iter().flat_map(|&codec| self.rows(operation, codec)).collect::<Vec<_>>();
-            write!(f, "\n### {operation:?}\n\n{}", table(["Vitess", "Ours"], &rows))?;
+            let rows = self.codecs.iter().flat_map(|&codec| self.rows(operation, codec));
+            part(f, &format!("{operation:?}"), ["Vitess", "Ours"], rows)?;
         }
         let on_one = |side| move |sample: &Sample| sample.operation == Operation::Restore && sample.side == side;
         for (title, first, aim) in [
             ("Restore of one big file: one core and two", Side::OursOnOneCore, Some(1.7)),
             ("Restore of one big file: Vitess and ours", Side::Vitess, None),
         ] {
-            let rows: Vec<Row> = self
-                .codecs
-                .iter()
-                .map(|&codec| {
-                    let copies = |side| values(&self.big, codec, on_one(side), |sample| sample.copy);
-                    Row::new(codec.to_string(), "copy, s", copies(first), copies(Side::Ours), aim)
-                })
-                .filter(|row| !row.is_empty())
-                .collect();
+            let rows = self.codecs.iter().map(|&codec| {
+                let copies = |side| values(&self.big, codec, on_one(side), |sample| sample.copy);
+                Row::new(codec.to_string(), "copy, s", copies(first), copies(Side::Ours), aim)
+            });
             let heads = if first == Side::Vitess { ["Vitess", "Ours"] } else { ["Ours, one core", "Ours, all cores"] };
-            write!(f, "\n### {title}\n\n{}", table(heads, &rows))?;
+            part(f, title, heads, rows)?;
+        }
+        for operation in [Operation::Backup, Operation::Restore] {
+            let rows = self.codecs.iter().flat_map(|&codec| self.hot_rows(operation, codec));
+            part(f, &format!("{operation:?} by the xtrabackup engine"), ["Vitess", "Ours"], rows)?;
         }
         Ok(())
     }
 }
 
+/// A heading and its table, when there is anything to show.
+fn part(f: &mut fmt::Formatter, title: &str, heads: [&str; 2], rows: impl Iterator<Item = Row>) -> fmt::Result {
+    let rows: Vec<Row> = rows.filter(|row| !row.is_empty()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    write!(f, "\n### {title}\n\n{}", table(heads, &rows))
+}
+
+/// One row of such a table, of these samples.
+fn row(
+    samples: &[Sample],
+    (operation, codec): (Operation, Codec),
+    what: &'static str,
+    aim: Option<f64>,
+    value: fn(&Sample) -> f64,
+) -> Row {
+    let of = |side| {
+        let wanted = move |sample: &Sample| sample.operation == operation && sample.side == side;
+        values(samples, codec, wanted, value)
+    };
+    Row::new(codec.to_string(), what, of(Side::Vitess), of(Side::Ours), aim)
+}
+
 impl Report {
+    fn hot_rows(&self, operation: Operation, codec: Codec) -> Vec<Row> {
+        let aim = (operation == Operation::Backup && codec.to_string() == "pargzip").then_some(1.5);
+        let row = |what, aim, value| row(&self.hot, (operation, codec), what, aim, value);
+        let mut rows = vec![
+            row("the whole command, s", aim, |sample| sample.whole),
+            row("CPU but xtrabackup's, s per GB", None, |sample| sample.cpu / gigabytes(sample.data)),
+            row("peak memory but xtrabackup's, MiB", None, |sample| mebibytes(sample.peak)),
+        ];
+        if operation == Operation::Backup {
+            rows.push(row("size in storage, GB", Some(1.0), |sample| gigabytes(sample.stored)));
+        }
+        rows
+    }
+
     fn rows(&self, operation: Operation, codec: Codec) -> Vec<Row> {
         let (time, cpu, size) = aims(operation, codec);
-        let row = |what, aim, value: fn(&Sample) -> f64| {
-            let of = |side| {
-                let wanted = move |sample: &Sample| sample.operation == operation && sample.side == side;
-                values(&self.samples, codec, wanted, value)
-            };
-            Row::new(codec.to_string(), what, of(Side::Vitess), of(Side::Ours), aim)
-        };
+        let row = |what, aim, value| row(&self.samples, (operation, codec), what, aim, value);
         let mut rows = vec![
             row("copy, s", time, |sample| sample.copy),
             row("CPU, s per GB", cpu, |sample| sample.cpu / gigabytes(sample.data)),
             row("mysqld down, s", None, |sample| sample.down),
             row("the whole command, s", None, |sample| sample.whole),
-            row("peak memory, MiB", Some(4.0), |sample| gigabytes(sample.peak) * 1e9 / f64::from(1 << 20)),
+            row("peak memory, MiB", Some(4.0), |sample| mebibytes(sample.peak)),
         ];
         // In memory nothing is to be synced.
         if self.samples.iter().any(|sample| sample.durable > sample.copy + 0.1) {
@@ -149,4 +183,9 @@ fn values(
 #[allow(clippy::cast_precision_loss, reason = "sizes far below 2^53")]
 fn gigabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e9
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sizes far below 2^53")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -1,7 +1,6 @@
 //! Vitess and us, each at one backup or one restore, measured alike.
 
 use std::fs::File;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,14 +8,13 @@ use std::time::{Duration, Instant};
 use vitess_backup::codec::Codec;
 
 use crate::data::{size, text};
-use crate::support::container::{Container, command_as_user};
-use crate::support::ground::{answer_of, ground};
-use crate::support::mysql::{PATIENCE, Tablet, free_port, own, run};
-use crate::watch::{Stat, Watch};
+use crate::support::container::command_as_user;
+use crate::support::ground::ground;
+use crate::support::mysql::{PATIENCE, Tablet, own, run};
+use crate::support::vitess::{CELL, Seat, Topology, Vttablet};
+use crate::watch::{Stat, Watch, peak_of};
 
 pub const KEYSPACE: &str = "bench";
-const CELL: &str = "zone1";
-const STORAGE: &str = "--backup-storage-implementation file --file-backup-storage-root";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -32,7 +30,7 @@ pub enum Operation {
     Restore,
 }
 
-/// One run. Times in seconds, sizes in bytes.
+/// One run. Times in seconds, sizes in bytes. While mysqld runs all through, the copy is the whole command.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub operation: Operation,
@@ -53,34 +51,30 @@ pub struct Sample {
     pub peak: u64,
 }
 
-/// A tablet with a running mysqlctld, a storage, and both engines.
-pub struct Stage {
-    pub tablet: Tablet,
-    storage: tempfile::TempDir,
-    binary: PathBuf,
-    topology: Topology,
+/// A storage, the release binary, and a topology for Vitess's side.
+pub struct Depot {
+    directory: tempfile::TempDir,
+    pub binary: PathBuf,
+    pub topology: Topology,
 }
 
-impl Stage {
+impl Depot {
     /// `binary` is the release binary.
-    pub fn new(tablet: Tablet, binary: &Path) -> Self {
-        let storage = tempfile::Builder::new().prefix("vbo-bench-").tempdir().expect("a temporary directory");
-        let programs = storage.path().join("programs");
-        for directory in [programs.clone(), storage.path().join("backups")] {
-            std::fs::create_dir(&directory).expect("a temporary directory can be filled");
-        }
-        // Where the tablets' user can reach them, and no other build replaces them.
-        let etcd = answer_of("mysql.sh", "rootfs").join("usr/bin/etcd");
-        for (program, name) in [(binary, "vitess-backup"), (&etcd, "etcd")] {
-            run("cp", &[&text(program), &text(&programs.join(name))]);
-        }
-        own(storage.path());
-        let topology = Topology::start(storage.path());
-        Self { tablet, binary: programs.join("vitess-backup"), storage, topology }
+    pub fn new(binary: &Path) -> Self {
+        let directory = tempfile::Builder::new().prefix("vbo-bench-").tempdir().expect("a temporary directory");
+        std::fs::create_dir(directory.path().join("backups")).expect("a temporary directory can be filled");
+        // Where the tablets' user can reach it, and no other build replaces it.
+        let program = directory.path().join("vitess-backup");
+        run("cp", &[&text(binary), &text(&program)]);
+        own(directory.path());
+        let topology = Topology::start();
+        let keyspace = format!("CreateKeyspace --durability-policy=none {KEYSPACE}");
+        topology.client(&keyspace).unwrap_or_else(|error| panic!("{error}"));
+        Self { directory, binary: program, topology }
     }
 
     pub fn backups(&self) -> PathBuf {
-        self.storage.path().join("backups")
+        self.directory.path().join("backups")
     }
 
     /// Takes every backup away.
@@ -88,22 +82,115 @@ impl Stage {
         run("rm", &["-rf", &text(&self.backups().join(KEYSPACE))]);
     }
 
+    /// Of our side; a vttablet has them by itself.
+    pub fn storage_flags(&self) -> String {
+        format!("--backup-storage-implementation file --file-backup-storage-root {}", self.backups().display())
+    }
+
+    /// What will be read is in memory, what ran before is on disk.
+    pub fn settle(&self, operation: Operation, tablet_dir: &Path) {
+        read_all(&match operation {
+            Operation::Backup => tablet_dir.to_owned(),
+            Operation::Restore => self.backups(),
+        });
+        run("sync", &[]);
+    }
+
+    /// How long the disk then needs to have all of it, in seconds.
+    pub fn sync(&self) -> f64 {
+        let begun = Instant::now();
+        run("sync", &["--file-system", &text(self.directory.path())]);
+        begun.elapsed().as_secs_f64()
+    }
+
+    /// `vitess-backup` with these arguments, which is to succeed. `seen` is told of its process.
+    pub fn ours<T>(
+        &self,
+        arguments: &str,
+        on_one_core: bool,
+        mysql_root: &Path,
+        seen: impl FnOnce(u32) -> T,
+    ) -> (Ran, T) {
+        let mut process = command_as_user(&self.binary);
+        if on_one_core {
+            let all = process;
+            process = Command::new("taskset");
+            process.args(["--cpu-list", "0"]).arg(all.get_program()).args(all.get_args());
+        }
+        let log = self.directory.path().join("vitess-backup.log");
+        process.args(arguments.split_whitespace()).env("VT_MYSQL_ROOT", mysql_root);
+        process.stdin(Stdio::null()).stdout(Stdio::null());
+        process.stderr(File::create(&log).expect("the log can be written"));
+        let begun = Instant::now();
+        let mut child = process.spawn().expect("vitess-backup runs");
+        let told = seen(child.id());
+        let mut peak = 0;
+        // Its CPU time can be read until somebody waits for it.
+        let cpu = loop {
+            peak = peak.max(peak_of(child.id()).unwrap_or(0));
+            match Stat::of(child.id()) {
+                Some(stat) if stat.is_over => break stat.cpu,
+                Some(_) => std::thread::sleep(Duration::from_millis(5)),
+                None => panic!("nobody else waits for our child"),
+            }
+        };
+        let whole = begun.elapsed();
+        let status = child.wait().expect("a child can be waited for");
+        assert!(status.success(), "{arguments}: {status}\n{}", read(&log));
+        (Ran { whole, cpu, peak }, told)
+    }
+
+    /// A fresh vttablet, started and at rest.
+    pub fn vttablet(&self, seat: &Seat, flags: &str) -> Vttablet {
+        let mut vttablet = Vttablet::start(seat, &self.topology, &self.backups(), flags);
+        vttablet.wait_listening();
+        // Its start is not to count.
+        std::thread::sleep(Duration::from_secs(1));
+        vttablet
+    }
+
+    /// A command of vtctldclient's to this vttablet; its answer.
+    pub fn vitess<T>(
+        &self,
+        vttablet: &Vttablet,
+        command: &str,
+        seen: impl FnOnce(u32) -> T,
+    ) -> (Ran, T, Result<String, String>) {
+        let worker = vttablet.pid();
+        let cpu = || Stat::of(worker).expect("vttablet goes on").cpu;
+        let before = cpu();
+        let begun = Instant::now();
+        let told = seen(worker);
+        let answer = self.topology.client(command);
+        let (whole, cpu) = (begun.elapsed(), cpu().saturating_sub(before));
+        (Ran { whole, cpu, peak: peak_of(worker).unwrap_or(0) }, told, answer)
+    }
+}
+
+/// A process at work: how long the command took, and what that process itself used, without its children.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    pub whole: Duration,
+    pub cpu: Duration,
+    /// Bytes
+    pub peak: u64,
+}
+
+/// A tablet with a running mysqlctld, for the builtin engines.
+pub struct Stage {
+    pub tablet: Tablet,
+    pub depot: Depot,
+}
+
+impl Stage {
     /// Runs it and sees that mysqld serves afterwards, with the data there.
     pub async fn measure(&self, operation: Operation, side: Side, codec: Codec) -> Sample {
-        // What it reads is in memory, what ran before is on disk.
-        let source = match operation {
-            Operation::Backup => self.tablet.tablet_dir().to_owned(),
-            Operation::Restore => self.backups(),
-        };
-        read_all(&source);
-        run("sync", &[]);
+        self.depot.settle(operation, self.tablet.tablet_dir());
         let mut sample = match side {
             Side::Vitess => self.vitess(operation, codec),
             Side::Ours | Side::OursOnOneCore => self.ours(operation, side, codec),
         };
-        let begun = Instant::now();
-        run("sync", &["--file-system", &text(self.storage.path())]);
-        sample.durable += begun.elapsed().as_secs_f64();
+        sample.durable += self.depot.sync();
         self.tablet.mysql().wait_ready(PATIENCE).await.unwrap_or_else(|error| panic!("{error}"));
         let rows = self.tablet.value("SELECT note FROM vt_bench.small_00").await;
         assert_eq!(rows, "small", "{operation:?} by {side:?} with {codec}");
@@ -116,51 +203,25 @@ impl Stage {
             Operation::Backup => (format!("backup {alias} --concurrency 4"), compression(codec)),
             Operation::Restore => ("restore --existing-data replace --restore-concurrency 4".to_owned(), String::new()),
         };
-        let (tablet_dir, backups) = (text(self.tablet.tablet_dir()), text(&self.backups()));
         let arguments = format!(
-            "{command} {compression} --allow-primary --keyspace {KEYSPACE} --shard 0 --tablet-dir {tablet_dir} {STORAGE} {backups}"
+            "{command} {compression} --allow-primary --keyspace {KEYSPACE} --shard 0 --tablet-dir {} {}",
+            self.tablet.tablet_dir().display(),
+            self.depot.storage_flags()
         );
-        let mut process = command_as_user(&self.binary);
-        if side == Side::OursOnOneCore {
-            let all = process;
-            process = Command::new("taskset");
-            process.args(["--cpu-list", "0"]).arg(all.get_program()).args(all.get_args());
-        }
-        let log = self.storage.path().join("vitess-backup.log");
-        process.args(arguments.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::null());
-        process.stderr(File::create(&log).expect("the log can be written"));
-        let begun = Instant::now();
-        let mut child = process.spawn().expect("vitess-backup runs");
-        let watch = self.watch(child.id());
-        // Its CPU time can be read until somebody waits for it.
-        let cpu = loop {
-            match Stat::of(child.id()) {
-                Some(stat) if stat.is_over => break stat.cpu,
-                Some(_) => std::thread::sleep(Duration::from_millis(5)),
-                None => panic!("nobody else waits for our child"),
-            }
-        };
-        let whole = begun.elapsed();
-        let status = child.wait().expect("a child can be waited for");
-        assert!(status.success(), "{arguments}: {status}\n{}", read(&log));
-        self.sample(operation, side, codec, watch, whole, cpu)
+        let (ran, watch) =
+            self.depot.ours(&arguments, side == Side::OursOnOneCore, &ground().mysql_root, |pid| self.watch(pid));
+        self.sample(operation, side, codec, watch, ran)
     }
 
     fn vitess(&self, operation: Operation, codec: Codec) -> Sample {
-        let vttablet = self.topology.vttablet(&self.tablet, &self.backups(), codec);
-        let worker = vttablet.process("vttablet").expect("vttablet runs");
+        let vttablet = self.depot.vttablet(&Seat::of(&self.tablet, KEYSPACE), &compression(codec));
         let command = match operation {
             Operation::Backup => format!("Backup --concurrency 4 {}", self.alias()),
             Operation::Restore => format!("RestoreFromBackup {}", self.alias()),
         };
-        let cpu = || Stat::of(worker).expect("vttablet goes on").cpu;
-        let before = cpu();
-        let begun = Instant::now();
-        let watch = self.watch(worker);
-        let answer = self.topology.client(&command);
-        let (whole, used) = (begun.elapsed(), cpu().saturating_sub(before));
-        assert!(answer.is_ok(), "{}", answer.unwrap_err());
-        self.sample(operation, Side::Vitess, codec, watch, whole, used)
+        let (ran, watch, answer) = self.depot.vitess(&vttablet, &command, |pid| self.watch(pid));
+        assert!(answer.is_ok(), "{}\n{}", answer.unwrap_err(), vttablet.log());
+        self.sample(operation, Side::Vitess, codec, watch, ran)
     }
 
     fn watch(&self, worker: u32) -> Watch {
@@ -168,15 +229,7 @@ impl Stage {
         Watch::begin(self.tablet.mysql_socket(), mysqlctld, worker)
     }
 
-    fn sample(
-        &self,
-        operation: Operation,
-        side: Side,
-        codec: Codec,
-        watch: Watch,
-        whole: Duration,
-        cpu: Duration,
-    ) -> Sample {
+    fn sample(&self, operation: Operation, side: Side, codec: Codec, watch: Watch, ran: Ran) -> Sample {
         // mysqld was back before the command ended; let it be seen that it stays.
         std::thread::sleep(Duration::from_millis(200));
         let seen = watch.end();
@@ -187,11 +240,11 @@ impl Stage {
             codec,
             copy: seen.at_rest.as_secs_f64(),
             durable: seen.at_rest.as_secs_f64(),
-            cpu: cpu.as_secs_f64(),
+            cpu: ran.cpu.as_secs_f64(),
             down: seen.down.as_secs_f64(),
-            whole: whole.as_secs_f64(),
+            whole: ran.whole.as_secs_f64(),
             data: size(&tablet.join("data")) + size(&tablet.join("innodb")),
-            stored: size(&self.backups()),
+            stored: size(&self.depot.backups()),
             peak: seen.peak,
         }
     }
@@ -201,96 +254,15 @@ impl Stage {
     }
 }
 
-fn alias(uid: u32) -> String {
+pub fn alias(uid: u32) -> String {
     format!("{CELL}-{uid:010}")
 }
 
 /// The same flags for both.
-fn compression(codec: Codec) -> String {
+pub fn compression(codec: Codec) -> String {
     match codec {
         Codec::None => "--backup-storage-compress=false".to_owned(),
         codec => format!("--compression-engine-name={codec}"),
-    }
-}
-
-/// The topology that vttablet needs, in an etcd.
-struct Topology {
-    _etcd: Container,
-    flags: String,
-    log: PathBuf,
-}
-
-impl Topology {
-    fn start(root: &Path) -> Self {
-        let (client, peer) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-        let etcd = format!(
-            "{0}/programs/etcd --data-dir {0}/etcd --listen-client-urls http://{client} \
-             --advertise-client-urls http://{client} --listen-peer-urls http://{peer}",
-            root.display()
-        );
-        let etcd: Vec<&str> = etcd.split_whitespace().collect();
-        let container = Container::run(&etcd, &[("HOME", root)], &root.join("etcd.log"));
-        wait_for_port(&client);
-        let flags = format!(
-            "--topo-implementation etcd2 --topo-global-server-address {client} --topo-global-root /vitess/global"
-        );
-        let topology = Self { _etcd: container, flags, log: root.join("vttablet.log") };
-        for command in [
-            format!("AddCellInfo --root /vitess/{CELL} --server-address {client} {CELL}"),
-            format!("CreateKeyspace --durability-policy=none {KEYSPACE}"),
-        ] {
-            topology.client(&command).unwrap_or_else(|error| panic!("{error}"));
-        }
-        topology
-    }
-
-    /// Runs vtctldclient with a vtctld inside.
-    fn client(&self, command: &str) -> Result<(), String> {
-        let arguments = format!("--server internal {} {command}", self.flags);
-        let output = Command::new(ground().vitess_bin.join("vtctldclient"))
-            .args(arguments.split_whitespace())
-            .stdin(Stdio::null())
-            .output()
-            .expect("vtctldclient runs");
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(format!("vtctldclient {command}: {}\n{}", String::from_utf8_lossy(&output.stderr), read(&self.log)))
-    }
-
-    /// A fresh vttablet of the tablet, started and at rest.
-    fn vttablet(&self, tablet: &Tablet, backups: &Path, codec: Codec) -> Container {
-        let (port, grpc_port) = (free_port(), free_port());
-        let command = format!(
-            "{}/vttablet {} {STORAGE} {} {} --tablet-path {} --tablet-hostname 127.0.0.1 --init-keyspace {KEYSPACE} \
-             --init-shard 0 --init-tablet-type replica --mysqlctl-socket {} --port {port} --grpc-port {grpc_port} \
-             --service-map grpc-queryservice,grpc-tabletmanager --bind-address 127.0.0.1 --grpc-bind-address 127.0.0.1 \
-             --log-format text --logtostderr --config-file-not-found-handling ignore",
-            ground().vitess_bin.display(),
-            self.flags,
-            backups.display(),
-            compression(codec),
-            alias(tablet.uid),
-            tablet.mysqlctl_socket().display(),
-        );
-        let command: Vec<&str> = command.split_whitespace().collect();
-        let root = tablet.vtdataroot();
-        let environment =
-            [("VTDATAROOT", root), ("VTROOT", root), ("HOME", root), ("VT_MYSQL_ROOT", &ground().mysql_root)];
-        let _ = std::fs::remove_file(&self.log);
-        let container = Container::run(&command, &environment, &self.log);
-        wait_for_port(&format!("127.0.0.1:{grpc_port}"));
-        // Its start is not to count.
-        std::thread::sleep(Duration::from_secs(1));
-        container
-    }
-}
-
-fn wait_for_port(address: &str) {
-    let begun = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        assert!(begun.elapsed() < PATIENCE, "nothing listens on {address}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Vitess itself and this program, with the same flags on the same bucket: each lists and restores what the other stored.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use crate::servers::{BUCKET, Program, Server, free_port};
 use crate::support::container::{Container, command_as_user};
 use crate::support::ground::ground;
 use crate::support::mysql::{Tablet, own};
+use crate::support::vitess::Topology;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 struct Vitess {
     server: Server,
     folder: TempDir,
-    topology: String,
+    topology: Topology,
     vtctld: String,
     processes: Vec<Container>,
 }
@@ -29,32 +30,13 @@ impl Vitess {
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         own(folder.path());
         let server = Server::start(Program::Versitygw);
-        let (client, peer) = (free_port(), free_port());
-        let topology = format!("127.0.0.1:{client}");
-        let (clients, peers) = (format!("http://{topology}"), format!("http://127.0.0.1:{peer}"));
-        let etcd = etcd(folder.path());
-        let data = folder.path().join("etcd");
-        let etcd = [
-            etcd.to_str().unwrap(),
-            "--data-dir",
-            data.to_str().unwrap(),
-            "--listen-client-urls",
-            &clients,
-            "--advertise-client-urls",
-            &clients,
-            "--listen-peer-urls",
-            &peers,
-        ];
-        let etcd = Container::run(&etcd, &[("HOME", folder.path())], &folder.path().join("etcd.log"));
-        let mut vitess =
-            Self { server, folder, topology, vtctld: format!("127.0.0.1:{}", free_port()), processes: vec![etcd] };
-        vitess.until_it_answers(|vitess| {
-            let address = vitess.topology.clone();
-            let cell = ["AddCellInfo", "--root", "/vitess/zone1", "--server-address", &address, "zone1"];
-            let mut arguments = vitess.flags(&["--server", "internal"]);
-            arguments.extend(cell.map(str::to_owned));
-            vitess.run("vtctldclient", &arguments)
-        });
+        let mut vitess = Self {
+            server,
+            folder,
+            topology: Topology::start(),
+            vtctld: format!("127.0.0.1:{}", free_port()),
+            processes: Vec::new(),
+        };
         let port = vitess.vtctld.rsplit_once(':').unwrap().1.to_owned();
         let mut line = vec![ground().vitess_bin.join("vtctld").to_str().unwrap().to_owned()];
         line.extend(vitess.flags(&["--cell", "zone1", "--service-map", "grpc-vtctld", "--grpc-port", &port]));
@@ -70,9 +52,7 @@ impl Vitess {
     }
 
     fn flags(&self, more: &[&str]) -> Vec<String> {
-        let own = ["--topo-implementation", "etcd2", "--topo-global-server-address", &self.topology];
-        let root = ["--topo-global-root", "/vitess/global"];
-        own.iter().chain(&root).chain(more).map(|word| (*word).to_owned()).collect()
+        self.topology.flags().into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect()
     }
 
     /// The same words for both.
@@ -155,17 +135,6 @@ impl Vitess {
 
 fn told(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// From the root file system that the tablets' mysqld comes from.
-fn etcd(folder: &Path) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/ground/vitess/mysql.sh");
-    let output = Command::new(script).arg("rootfs").stderr(std::process::Stdio::inherit()).output().unwrap();
-    let rootfs = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end());
-    // Where the user that it runs as can reach it.
-    let reachable = folder.join("etcd-server");
-    std::fs::copy(rootfs.join("usr/bin/etcd"), &reachable).unwrap();
-    reachable
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,16 +45,16 @@ pub fn answer_of(script: &str, what: &str) -> PathBuf {
     first_line_of(&format!("vitess/{script}"), &[what])
 }
 
-/// Debian's MariaDB: has `sbin/mysqld`, `bin/mariadb`, and `xtrabackup/` with mariabackup and mbstream under the names of
-/// Percona's programs. Downloaded first when it is not in the cache (half a minute).
+/// Debian's MariaDB, which serves as VT_MYSQL_ROOT and any user can reach, and `xtrabackup/` with mariabackup and mbstream
+/// under the names of Percona's programs. Downloaded first when it is not in the cache (half a minute).
 pub fn mariadb() -> &'static Path {
     static MARIADB: OnceLock<PathBuf> = OnceLock::new();
     MARIADB.get_or_init(|| given("VBO_MARIADB").unwrap_or_else(|| first_line_of("mariadb/build.sh", &[])))
 }
 
-/// etcd: from `VBO_ETCD`, else a link to the end-to-end cluster's one program (built first when it is not there, 6 minutes).
+/// etcd: from `VBO_ETCD`, else from the root file system that the tablets' mysqld comes from.
 pub fn etcd() -> PathBuf {
-    given("VBO_ETCD").unwrap_or_else(|| first_line_of("kubernetes/build.sh", &[]).join("etcd"))
+    given("VBO_ETCD").unwrap_or_else(|| answer_of("mysql.sh", "rootfs").join("usr/bin/etcd"))
 }
 
 /// What a script of `tests/e2e/ground` prints first, a path. Its progress goes to our stderr.

@@ -8,6 +8,7 @@
 
 pub mod container;
 pub mod ground;
+pub mod mariadb;
 pub mod mysql;
 pub mod vitess;
 

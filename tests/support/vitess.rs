@@ -1,5 +1,6 @@
-//! A vttablet on this machine, with etcd for its topology: Vitess's own code at work on a tablet's files.
+//! Vitess's own code at work on a tablet's files, on this machine: vttablet, with etcd for its topology.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use super::container::{Container, command_as_user};
 use super::ground::{etcd, ground};
 use super::mysql::{PATIENCE, Tablet, free_port};
 
-const CELL: &str = "zone1";
+pub const CELL: &str = "zone1";
 
 /// A topology with one cell and nothing in it.
 pub struct Topology {
@@ -42,7 +43,8 @@ impl Topology {
         topology
     }
 
-    fn flags(&self) -> [String; 3] {
+    /// What every program of Vitess's is told of it.
+    pub fn flags(&self) -> [String; 3] {
         [
             "--topo-implementation=etcd2".to_owned(),
             format!("--topo-global-server-address={}", self.address),
@@ -50,19 +52,24 @@ impl Topology {
         ]
     }
 
+    /// What vtctldclient answers, with a vtctld inside; what it complains of otherwise.
+    pub fn client(&self, command: &str) -> Result<String, String> {
+        let mut client = command_as_user(&ground().vitess_bin.join("vtctldclient"));
+        client.env("HOME", "/tmp").args(["--server", "internal"]).args(self.flags());
+        let output = client.args(command.split_whitespace()).stdin(Stdio::null()).output().expect("vtctldclient runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        Err(format!("vtctldclient {command}: {}", text(&output.stderr)))
+    }
+
     /// Tries until etcd answers.
     fn add_cell(&self) {
         let begun = Instant::now();
-        loop {
-            let mut command = command_as_user(&ground().vitess_bin.join("vtctldclient"));
-            command.env("HOME", "/tmp").args(["--server", "internal"]).args(self.flags());
-            command.args(["AddCellInfo", "--root", "/vitess/zone1", "--server-address", &self.address, CELL]);
-            let done = command.output().unwrap();
-            if done.status.success() {
-                return;
-            }
+        let command = format!("AddCellInfo --root /vitess/{CELL} --server-address {} {CELL}", self.address);
+        while let Err(told) = self.client(&command) {
             let log = std::fs::read_to_string(self.directory.path().join("etcd.log")).unwrap_or_default();
-            let told = String::from_utf8_lossy(&done.stderr);
             assert!(begun.elapsed() < PATIENCE, "etcd did not answer: {told}\n{log}");
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -76,50 +83,89 @@ impl Drop for Topology {
     }
 }
 
-/// A vttablet over a tablet's mysqlctld.
+/// The tablet that a vttablet is started over.
+pub struct Seat<'a> {
+    pub uid: u32,
+    pub keyspace: &'a str,
+    pub vtdataroot: &'a Path,
+    pub mysql_root: &'a Path,
+    /// Without it vttablet starts and stops mysqld by itself.
+    pub mysqlctl_socket: Option<PathBuf>,
+}
+
+impl<'a> Seat<'a> {
+    pub fn of(tablet: &'a Tablet, keyspace: &'a str) -> Self {
+        Self {
+            uid: tablet.uid,
+            keyspace,
+            vtdataroot: tablet.vtdataroot(),
+            mysql_root: &ground().mysql_root,
+            mysqlctl_socket: Some(tablet.mysqlctl_socket()),
+        }
+    }
+}
+
+/// A vttablet.
 pub struct Vttablet {
     container: Container,
+    grpc_port: u16,
     log: PathBuf,
 }
 
 impl Vttablet {
-    /// Starts one that restores from the backups of `shard` below `backups`, if the tablet has no data of the keyspace.
-    pub fn restore_from_backup(tablet: &Tablet, topology: &Topology, backups: &Path, keyspace: &str) -> Self {
+    /// Starts one, with a file storage in `backups`.
+    pub fn start(seat: &Seat, topology: &Topology, backups: &Path, flags: &str) -> Self {
         let vttablet = ground().vitess_bin.join("vttablet").display().to_string();
-        let (http, grpc) = (free_port(), free_port());
+        let (http, grpc_port) = (free_port(), free_port());
         let mut program = vec![vttablet];
         program.extend(topology.flags());
         program.extend([
-            format!("--tablet-path={CELL}-{:010}", tablet.uid),
+            format!("--tablet-path={CELL}-{:010}", seat.uid),
             "--tablet-hostname=127.0.0.1".to_owned(),
-            format!("--init-keyspace={keyspace}"),
+            format!("--init-keyspace={}", seat.keyspace),
             "--init-shard=0".to_owned(),
             "--init-tablet-type=replica".to_owned(),
             format!("--port={http}"),
-            format!("--grpc-port={grpc}"),
+            format!("--grpc-port={grpc_port}"),
             "--bind-address=127.0.0.1".to_owned(),
             "--grpc-bind-address=127.0.0.1".to_owned(),
             "--service-map=grpc-queryservice,grpc-tabletmanager".to_owned(),
-            format!("--mysqlctl-socket={}", tablet.mysqlctl_socket().display()),
-            "--restore-from-backup".to_owned(),
             "--backup-storage-implementation=file".to_owned(),
             format!("--file-backup-storage-root={}", backups.display()),
             "--log-format=text".to_owned(),
             "--logtostderr".to_owned(),
             "--config-file-not-found-handling=ignore".to_owned(),
         ]);
+        program.extend(seat.mysqlctl_socket.iter().map(|socket| format!("--mysqlctl-socket={}", socket.display())));
+        program.extend(flags.split_whitespace().map(str::to_owned));
         let program: Vec<&str> = program.iter().map(String::as_str).collect();
-        let root = tablet.vtdataroot();
+        let root = seat.vtdataroot;
         let extra = root.join("extra.cnf");
         let environment = [
             ("VTDATAROOT", root),
             ("VTROOT", root),
             ("HOME", root),
-            ("VT_MYSQL_ROOT", ground().mysql_root.as_path()),
+            ("VT_MYSQL_ROOT", seat.mysql_root),
             ("EXTRA_MY_CNF", &extra),
         ];
         let log = root.join("vttablet.log");
-        Self { container: Container::run(&program, &environment, &log), log }
+        let _ = std::fs::remove_file(&log);
+        Self { container: Container::run(&program, &environment, &log), grpc_port, log }
+    }
+
+    /// Starts one that restores from the backups of `shard` below `backups`, if the tablet has no data of the keyspace.
+    pub fn restore_from_backup(tablet: &Tablet, topology: &Topology, backups: &Path, keyspace: &str) -> Self {
+        Self::start(&Seat::of(tablet, keyspace), topology, backups, "--restore-from-backup")
+    }
+
+    /// Waits until it takes calls.
+    pub fn wait_listening(&mut self) {
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.grpc_port)).is_err() {
+            assert!(self.container.is_running(), "vttablet ended:\n{}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "vttablet does not listen:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Waits until it has restored a backup and set this position: it starts mysqld twice and more.
@@ -137,7 +183,12 @@ impl Vttablet {
         }
     }
 
+    /// Its process, as seen from here.
+    pub fn pid(&self) -> u32 {
+        self.container.process("vttablet").expect("vttablet runs")
+    }
+
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 }

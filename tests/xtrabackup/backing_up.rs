@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::mariadb::Server;
 use crate::support::mysql::PATIENCE;
-use crate::tablet::{Case, SINGLE, Server, ended, failure, tools};
+use crate::tablet::{Case, SINGLE, ended, failure, tools};
 
 /// A tablet that runs on what Vitess backed up, with a table and a user for xtrabackup.
 pub struct Running {
@@ -68,27 +69,43 @@ impl Drop for Writer {
     }
 }
 
+/// How a stream is stored: what a command is told for it, the object's name, and the engine in the MANIFEST.
+pub struct Stored {
+    pub flags: &'static str,
+    pub object: &'static str,
+    pub engine: &'static str,
+    /// What a restore is told.
+    pub restore_flags: &'static str,
+}
+
+const fn by(flags: &'static str, object: &'static str, engine: &'static str) -> Stored {
+    Stored { flags, object, engine, restore_flags: "" }
+}
+
+/// Vitess's default first.
+pub const CODECS: [Stored; 6] = [
+    by("--compression-engine-name=pargzip", "backup.xbstream.gz", "pargzip"),
+    by("--compression-engine-name=pgzip", "backup.xbstream.gz", "pgzip"),
+    by("--compression-engine-name=zstd", "backup.xbstream.zst", "zstd"),
+    by("--compression-engine-name=lz4", "backup.xbstream.lz4", "lz4"),
+    by("--backup-storage-compress=false", "backup.xbstream", ""),
+    Stored {
+        flags: "--compression-engine-name=external --external-compressor=cat --external-compressor-extension=.cat",
+        object: "backup.xbstream.cat",
+        engine: "external",
+        restore_flags: "--external-decompressor=cat",
+    },
+];
+
 /// Every codec as one object and as stripes; each is verified, and restored the ones that the whole matrix or the seed wants.
 #[test]
 fn what_is_restored_is_what_was_written_at_the_backups_position() {
     let running = Running::start();
     let (before, rows_before) = (running.sequence(), running.server.sql("SELECT COUNT(*) FROM vt_maria.written"));
     let rows_before: u64 = rows_before.parse().unwrap();
-    let codecs = [
-        ("--compression-engine-name pargzip", "backup.xbstream.gz", "pargzip"),
-        ("--compression-engine-name pgzip", "backup.xbstream.gz", "pgzip"),
-        ("--compression-engine-name zstd", "backup.xbstream.zst", "zstd"),
-        ("--compression-engine-name lz4", "backup.xbstream.lz4", "lz4"),
-        ("--backup-storage-compress=false", "backup.xbstream", ""),
-        (
-            "--compression-engine-name external --external-compressor cat --external-compressor-extension .cat",
-            "backup.xbstream.cat",
-            "external",
-        ),
-    ];
     let whole = std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole");
-    let drawn = usize::try_from(jiff::Timestamp::now().as_second()).unwrap() % codecs.len();
-    for (place, (flags, object, engine)) in codecs.into_iter().enumerate() {
+    let drawn = usize::try_from(jiff::Timestamp::now().as_second()).unwrap() % CODECS.len();
+    for (place, &Stored { flags, object, engine, restore_flags }) in CODECS.iter().enumerate() {
         for stripes in [0, 3] {
             let what = format!("{engine:?} in {stripes} stripes");
             let writer = Writer::start(&running.server);
@@ -115,7 +132,6 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
             assert!((at_start..=at_end).contains(&sequence(position)), "{what}: {position}");
 
             let name = outcome["backupName"].as_str().unwrap();
-            let decompressor = if engine == "external" { "--external-decompressor cat" } else { "" };
             if engine != "external" {
                 let (code, verified) = running.case.run(&format!("verify maria/0 {name}"));
                 assert_eq!(code, 0, "{what}: {verified:#}");
@@ -124,7 +140,7 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
             if whole || place == drawn {
                 running.case.lay_out(202);
                 let restored =
-                    running.case.restore_onto(202, &format!("{} --backup-name {name} {decompressor}", tools()));
+                    running.case.restore_onto(202, &format!("{} --backup-name {name} {restore_flags}", tools()));
                 assert_eq!(restored.0, 0, "{what}: {:#}", restored.1);
                 let server = Server::start(&running.case.tablet_dir_of(202));
                 let rows: u64 = server.sql("SELECT COUNT(*) FROM vt_maria.written").parse().unwrap();

@@ -12,3 +12,4 @@ mod restoring;
 #[path = "../support/mod.rs"]
 mod support;
 mod tablet;
+mod vitess;

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::engine_support::SmallDisk;
-use crate::tablet::{Case, SINGLE, STRIPED, failure};
+use crate::tablet::{Case, SINGLE, STRIPED, failure, vitess_rows};
 
 #[test]
 fn backups_of_one_object_and_of_three_stripes_are_restored_and_mariadb_starts_on_them() {
@@ -26,7 +26,7 @@ fn backups_of_one_object_and_of_three_stripes_are_restored_and_mariadb_starts_on
         assert!(!case.old_data().exists() && case.is_tidy());
         assert!(!case.tablet_dir().join("restore_in_progress").exists());
         let server = case.start();
-        let rows = server.vitess_rows();
+        let rows = vitess_rows(&server);
         assert_eq!((rows.len(), rows["reparent_journal"]), (20, 1), "{rows:?}");
     }
 }
@@ -69,7 +69,7 @@ fn a_stripe_that_was_cut_short_ends_the_restore_which_can_be_run_again_with_a_wh
     fs::write(case.object("backup.xbstream.zst-002"), whole).unwrap();
     let (code, outcome) = case.restore_with_tools("");
     assert_eq!(code, 0, "{outcome:#}");
-    assert_eq!(case.start().vitess_rows()["reparent_journal"], 1);
+    assert_eq!(vitess_rows(&case.start())["reparent_journal"], 1);
 }
 
 #[test]

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::engine_support;
-use crate::support::mysql::{PATIENCE, free_port};
+use crate::support::mariadb::{self, Server};
 use crate::support::{self, ground};
 
 pub const SINGLE: (&str, &str) = ("xtrabackup-maria-pargzip.tar.zst", "2026-11-22.153817.zone1-0000000200");
@@ -34,22 +33,11 @@ impl Case {
 
     /// A tablet directory as Vitess lays it out, for MariaDB, without data.
     pub fn lay_out(&self, uid: u32) {
-        let tablet_dir = self.tablet_dir_of(uid);
-        for directory in ["data", "innodb/data", "innodb/logs", "bin-logs", "relay-logs", "tmp"] {
-            fs::create_dir_all(tablet_dir.join(directory)).unwrap();
+        if self.tablet_dir_of(uid).exists() {
+            fs::remove_dir_all(self.tablet_dir_of(uid)).unwrap();
         }
-        let (at, maria) = (tablet_dir.display().to_string(), ground::mariadb().join("root/usr"));
-        let port = free_port();
-        let my_cnf = format!(
-            "[mysqld]\nuser = root\nserver-id = {uid}\nport = {port}\nbind-address = 127.0.0.1\nskip-name-resolve\n\
-             datadir = {at}/data\ninnodb_data_home_dir = {at}/innodb/data\ninnodb_log_group_home_dir = {at}/innodb/logs\n\
-             log-bin = {at}/bin-logs/vt-0000000{uid}-bin\nrelay-log = {at}/relay-logs/vt-0000000{uid}-relay-bin\n\
-             relay-log-index = {at}/relay-logs/vt-0000000{uid}-relay-bin.index\ntmpdir = {at}/tmp\nsocket = {at}/mysql.sock\n\
-             pid-file = {at}/mysql.pid\nlog-error = {at}/error.log\nlc-messages-dir = {maria}/share/mysql\n\
-             plugin-dir = {maria}/lib/mysql/plugin\n",
-            maria = maria.display()
-        );
-        fs::write(tablet_dir.join("my.cnf"), my_cnf).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(mariadb::lay_out(self.root.path(), uid));
     }
 
     pub fn backups(&self) -> PathBuf {
@@ -171,69 +159,15 @@ pub fn failure((code, outcome): &(i32, Value)) -> (i32, &str, &str) {
     (*code, text("reason"), text("message"))
 }
 
-/// mariadbd on a tablet's files, killed on drop.
-pub struct Server {
-    socket: PathBuf,
-    process: Child,
-}
-
-impl Server {
-    pub fn start(tablet_dir: &Path) -> Self {
-        let process = Command::new(ground::mariadb().join("sbin/mysqld"))
-            .arg(format!("--defaults-file={}", tablet_dir.join("my.cnf").display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut server = Self { socket: tablet_dir.join("mysql.sock"), process };
-        let begun = Instant::now();
-        while server.try_sql("SELECT 1").is_err() {
-            let log = || fs::read_to_string(tablet_dir.join("error.log")).unwrap_or_default();
-            assert!(server.process.try_wait().unwrap().is_none(), "mariadbd ended:\n{}", log());
-            assert!(begun.elapsed() < PATIENCE, "mariadbd did not start:\n{}", log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        server
-    }
-
-    pub fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-
-    /// The client, to which statements can be written.
-    pub fn client(&self) -> Command {
-        let mut command = Command::new(ground::mariadb().join("bin/mariadb"));
-        command.args(["--no-defaults", "-u", "vt_dba", "-N", "-B", "-S"]).arg(&self.socket);
-        command
-    }
-
-    pub fn try_sql(&self, statement: &str) -> Result<String, String> {
-        let output = self.client().args(["-e", statement]).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-    }
-
-    pub fn sql(&self, statement: &str) -> String {
-        self.try_sql(statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
-    }
-
-    /// Every table of Vitess's sidecar database (the keyspace itself was empty) with its rows, each checked.
-    pub fn vitess_rows(&self) -> BTreeMap<String, u64> {
-        let databases = self.sql("SHOW DATABASES");
-        assert!(databases.lines().any(|name| name == "vt_maria"), "{databases}");
-        let tables = self.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = '_vt'");
-        let each = |form: &dyn Fn(&str) -> String, between| tables.lines().map(form).collect::<Vec<_>>().join(between);
-        let checked = self.sql(&format!("CHECK TABLE {}", each(&|table| format!("_vt.{table}"), ", ")));
-        assert!(checked.lines().all(|line| line.ends_with("status\tOK")), "{checked}");
-        let counts = each(&|table| format!("SELECT '{table}', COUNT(*) FROM _vt.{table}"), " UNION ALL ");
-        let row = |line: &str| line.split_once('\t').map(|(table, count)| (table.to_owned(), count.parse().unwrap()));
-        self.sql(&counts).lines().filter_map(row).collect()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
+/// Every table of Vitess's sidecar database (the keyspace itself was empty) with its rows, each checked.
+pub fn vitess_rows(server: &Server) -> BTreeMap<String, u64> {
+    let databases = server.sql("SHOW DATABASES");
+    assert!(databases.lines().any(|name| name == "vt_maria"), "{databases}");
+    let tables = server.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = '_vt'");
+    let each = |form: &dyn Fn(&str) -> String, between| tables.lines().map(form).collect::<Vec<_>>().join(between);
+    let checked = server.sql(&format!("CHECK TABLE {}", each(&|table| format!("_vt.{table}"), ", ")));
+    assert!(checked.lines().all(|line| line.ends_with("status\tOK")), "{checked}");
+    let counts = each(&|table| format!("SELECT '{table}', COUNT(*) FROM _vt.{table}"), " UNION ALL ");
+    let row = |line: &str| line.split_once('\t').map(|(table, count)| (table.to_owned(), count.parse().unwrap()));
+    server.sql(&counts).lines().filter_map(row).collect()
 }

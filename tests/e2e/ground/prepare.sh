@@ -9,9 +9,9 @@ exec </dev/null
 # The order in which tests ask for them.
 "$GROUND/vitess/mysql.sh"
 "$GROUND/vitess/build.sh" host
-"$GROUND/kubernetes/build.sh"
-for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/build.sh" "$server"; done
 "$GROUND/mariadb/build.sh"
+for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/build.sh" "$server"; done
+"$GROUND/kubernetes/build.sh"
 make -s -C "$PROJECT" image
 "$GROUND/vitess/image.sh" build
 "$GROUND/mariadb/image.sh" build

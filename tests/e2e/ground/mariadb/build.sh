@@ -1,10 +1,13 @@
 #!/bin/bash
-# build.sh: prints a folder with Debian's MariaDB server and mariabackup, unpacked and not installed:
-#   sbin/mysqld, bin/mariadb, bin/mariadb-upgrade (so that it serves as VT_MYSQL_ROOT), bin/mariadb-install-db
+# build.sh: prints a folder, which every user of this machine can reach, with Debian's MariaDB server and mariabackup,
+# unpacked and not installed:
+#   sbin/mysqld, bin/mariadb, bin/mysqladmin, bin/mariadb-upgrade (so that it serves as VT_MYSQL_ROOT), bin/mariadb-install-db
 #   xtrabackup/  mariabackup and mbstream under the names of Percona's programs
 # No XtraBackup of Percona's is in Debian; mariabackup is a fork of it that takes the arguments which Vitess passes.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/vitess/shared.sh"
 
 export MARIADB_PACKAGES="mariadb-server-core mariadb-server mariadb-client-core mariadb-client mariadb-backup libmariadb3 libaio1 liburing2"
 
@@ -28,6 +31,7 @@ unpack() {
   rm -r "$OUT/debs"
   wrap sbin/mariadbd sbin/mysqld
   wrap bin/mariadb bin/mariadb
+  wrap bin/mariadb-admin bin/mysqladmin
   wrap bin/mariadb-upgrade bin/mariadb-upgrade
   wrap bin/mariadb-install-db bin/mariadb-install-db
   wrap bin/mariabackup xtrabackup/xtrabackup
@@ -43,4 +47,6 @@ if [[ $MARIADB_VERSION != [0-9]* ]]; then
 fi
 [[ $MARIADB_VERSION == [0-9]* ]] || die "this machine's Debian has no mariadb-backup"
 export MARIADB_VERSION
+reachable "$VBO_CACHE" || VBO_CACHE=$REACHABLE_CACHE
+export VBO_CACHE
 cached mariadb "$(recipe_key "${MARIADB_VERSION//:/_}" "$GROUND/mariadb/build.sh")" unpack
