@@ -58,6 +58,7 @@ pub fn install(tablet_dir: &Path) {
     // Its own transactions are of no interest.
     fs::remove_dir_all(tablet_dir.join("bin-logs")).expect("bin-logs can be removed");
     fs::create_dir(tablet_dir.join("bin-logs")).expect("bin-logs can be made");
+    own(tablet_dir);
 }
 
 /// SQL as `vt_dba`, by way of MariaDB's own client.

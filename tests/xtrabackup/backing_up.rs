@@ -164,6 +164,7 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
 #[test]
 fn a_primary_is_refused_unless_it_is_allowed() {
     let running = Running::start();
+    running.server.sql("SET GLOBAL read_only = OFF");
     let arguments = running.case.backup_arguments("--xtrabackup-user xtra").replace("--allow-primary", "");
     let ended = running.case.run(&arguments);
     let (code, reason, _) = failure(&ended);
