@@ -12,6 +12,6 @@ exec </dev/null
 "$GROUND/mariadb/build.sh"
 for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/build.sh" "$server"; done
 "$GROUND/kubernetes/build.sh"
-make -s -C "$PROJECT" image
+make -s -C "$GROUND/../../.." image
 "$GROUND/vitess/image.sh" build
 "$GROUND/mariadb/image.sh" build
