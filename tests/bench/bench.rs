@@ -1,4 +1,5 @@
-//! `make bench`: Vitess's engines and ours, in turn, on one machine and on the same data; `docs/benchmarks.md` tells the method. Settings come from the environment:
+//! `make bench`: Vitess's engines and ours, in turn, on one machine and on the same data; `docs/benchmarks.md` tells the
+//! method. Settings come from the environment:
 //!
 //! | variable | what |
 //! |---|---|

@@ -32,18 +32,21 @@ pub async fn lay_out(vtdataroot: &Path, uid: u32) -> Layout {
     layout
 }
 
-/// Makes MariaDB's own tables, Vitess's users, and `xtra`, as whom xtrabackup logs in.
+/// As whom xtrabackup logs in: docs/xtrabackup.md, for MariaDB.
+pub const XTRA: &str = "CREATE USER xtra@localhost; \
+    GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, SLAVE MONITOR ON *.* TO xtra@localhost";
+
+/// Makes MariaDB's own tables, Vitess's users, and [`XTRA`].
 pub fn install(tablet_dir: &Path) {
     const USERS: &str = "FLUSH PRIVILEGES;\n\
         CREATE USER vt_dba@localhost;\nGRANT ALL ON *.* TO vt_dba@localhost WITH GRANT OPTION;\n\
         CREATE USER vt_app@localhost;\nGRANT ALL ON *.* TO vt_app@localhost;\n\
         CREATE USER vt_allprivs@localhost;\nGRANT ALL ON *.* TO vt_allprivs@localhost;\n\
         CREATE USER vt_filtered@localhost;\nGRANT ALL ON *.* TO vt_filtered@localhost;\n\
-        CREATE USER vt_repl@'%';\nGRANT REPLICATION SLAVE ON *.* TO vt_repl@'%';\n\
-        CREATE USER xtra@localhost;\n\
-        GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, SLAVE MONITOR ON *.* TO xtra@localhost;\n";
+        CREATE USER vt_repl@'%';\nGRANT REPLICATION SLAVE ON *.* TO vt_repl@'%';\n";
     let users = tablet_dir.join("users.sql");
-    fs::write(&users, USERS).expect("the tablet's directory can be written");
+    let xtra = XTRA.replace("; ", ";\n");
+    fs::write(&users, format!("{USERS}{xtra};\n")).expect("the tablet's directory can be written");
     let output = Command::new("timeout")
         .arg(PATIENCE.as_secs().to_string())
         .arg(mariadb().join("bin/mariadb-install-db"))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::mariadb::Server;
+use crate::support::mariadb::{Server, XTRA};
 use crate::support::mysql::PATIENCE;
 use crate::tablet::{Case, SINGLE, ended, failure, tools};
 
@@ -19,10 +19,6 @@ pub struct Running {
     pub server: Server,
 }
 
-/// As docs/xtrabackup.md has it for MariaDB.
-const USER: &str = "CREATE USER xtra@localhost; \
-    GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, SLAVE MONITOR ON *.* TO xtra@localhost";
-
 impl Running {
     pub fn start() -> Self {
         let case = Case::new(SINGLE);
@@ -31,7 +27,7 @@ impl Running {
         // What is listed later are our own.
         fs::remove_dir_all(case.backups().join("maria")).unwrap();
         let server = case.start();
-        server.sql(USER);
+        server.sql(XTRA);
         server.sql("CREATE TABLE vt_maria.written (id BIGINT PRIMARY KEY AUTO_INCREMENT, v VARBINARY(2000))");
         server.sql("INSERT INTO vt_maria.written (v) SELECT RANDOM_BYTES(1000) FROM vt_maria.seq_1_to_2000");
         Self { case, server }
