@@ -8,7 +8,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use tables::{BEGIN, END, Row, into_page, table};
+use tables::{END, Row, begin, into_page, table};
 use vitess_backup::backup::failure::Reason;
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -152,11 +152,15 @@ fn what_was_not_measured_meets_no_aim() {
 }
 
 #[test]
-fn figures_replace_the_earlier_ones_and_nothing_else() {
-    let page = format!("# Title\n{BEGIN}old\nfigures\n{END}prose\n");
-    let once = into_page(&page, "new\n").unwrap();
-    assert_eq!(once, format!("# Title\n{BEGIN}\nnew\n\n{END}prose\n"));
-    assert_eq!(into_page(&once, "new\n").unwrap(), once);
-    assert_eq!(into_page("# Title\n", "new\n"), None);
-    assert!(into_page(include_str!("../docs/benchmarks.md"), "new\n").is_some(), "`make bench` writes there");
+fn figures_replace_the_earlier_ones_of_their_engine_and_nothing_else() {
+    let (hot, cold) = (begin("hot"), begin("cold"));
+    let page = format!("# Title\n{cold}other\n{END}prose\n{hot}old\nfigures\n{END}prose\n");
+    let once = into_page(&page, "hot", "new\n").unwrap();
+    assert_eq!(once, format!("# Title\n{cold}other\n{END}prose\n{hot}\nnew\n\n{END}prose\n"));
+    assert_eq!(into_page(&once, "hot", "new\n").unwrap(), once);
+    assert_eq!(into_page("# Title\n", "hot", "new\n"), None);
+    for engine in ["builtin", "xtrabackup"] {
+        let filled = into_page(include_str!("../docs/benchmarks.md"), engine, "new\n");
+        assert!(filled.is_some(), "`make bench` writes there");
+    }
 }

@@ -66,7 +66,6 @@ impl Choice {
 }
 
 async fn bench() {
-    let begun = std::time::Instant::now();
     let codecs = setting("BENCH_CODECS", "pargzip pgzip zstd lz4 none");
     let choice = Choice {
         binary: PathBuf::from(setting("BENCH_BINARY", "")),
@@ -76,26 +75,28 @@ async fn bench() {
     };
     assert!(choice.binary.is_file(), "BENCH_BINARY is to name the release binary: use `make bench`");
     let engines = setting("BENCH_ENGINES", "builtin xtrabackup");
-    let engine = |name| engines.split_whitespace().any(|engine| engine == name);
-    assert!(engine("builtin") || engine("xtrabackup"), "BENCH_ENGINES is builtin, xtrabackup or both");
+    for engine in engines.split_whitespace() {
+        let begun = std::time::Instant::now();
+        let mut report = Report { codecs: choice.codecs.clone(), ..Report::default() };
+        match engine {
+            "builtin" => builtin(&choice, &mut report).await,
+            "xtrabackup" => xtrabackup(&choice, &mut report).await,
+            other => panic!("BENCH_ENGINES is builtin, xtrabackup or both, and not {other}"),
+        }
+        report.header = Header::of_this_machine(&choice.binary, &report, choice.pairs, begun.elapsed());
+        publish(engine, &report.to_string());
+    }
+}
 
-    let mut report = Report::default();
-    if engine("builtin") {
-        builtin(&choice, &mut report).await;
-    }
-    if engine("xtrabackup") {
-        xtrabackup(&choice, &mut report).await;
-    }
-    report.header = Header::of_this_machine(&choice.binary, &report, choice.pairs, begun.elapsed());
-    report.codecs = choice.codecs;
-    let report = report.to_string();
+/// Prints the tables, and puts them where the page has those of this engine.
+fn publish(engine: &str, report: &str) {
     println!("{report}");
     let page = setting("BENCH_REPORT", "");
     if !page.is_empty() {
         let text = std::fs::read_to_string(&page).expect("the page can be read");
-        let text = tables::into_page(&text, &report).expect("the page says where its figures are");
+        let text = tables::into_page(&text, engine, report).expect("the page says where the engine's figures are");
         std::fs::write(&page, text).expect("the page can be written");
-        say(&format!("the figures are in {page}"));
+        say(&format!("the figures of {engine} are in {page}"));
     }
 }
 

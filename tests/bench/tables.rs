@@ -72,13 +72,18 @@ fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// Between these two lines a page has its figures.
-pub const BEGIN: &str = "<!-- what follows is written by `make bench` -->\n";
+/// Opens the part of a page that has an engine's figures.
+pub fn begin(engine: &str) -> String {
+    format!("<!-- what follows is written by `make bench BENCH_ENGINES={engine}` -->\n")
+}
+
+/// Closes it.
 pub const END: &str = "<!-- what precedes is written by `make bench` -->\n";
 
-/// The page with these figures in place of those that it had; none when it has no place for them.
-pub fn into_page(page: &str, figures: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
+/// The page with these figures of an engine in place of those that it had; none when it has no place for them.
+pub fn into_page(page: &str, engine: &str, figures: &str) -> Option<String> {
+    let begin = begin(engine);
+    let (before, rest) = page.split_once(&begin)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", figures.trim_end()))
+    Some(format!("{before}{begin}\n{}\n\n{END}{after}", figures.trim_end()))
 }
