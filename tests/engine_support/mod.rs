@@ -210,7 +210,8 @@ pub fn engine_tablet(shard: &KeyspaceShard, tablet: &Tablet) -> EngineTablet {
         mysqld: MysqldAccess::Mysqlctld { socket: tablet.mysqlctl_socket() },
         mysql_socket: None,
         dba_user: "vt_dba".to_owned(),
-        shutdown_timeout: Duration::from_secs(60),
+        // As Vitess's default. A replica's mysqld that is told to stop may wait for its source for replica_net_timeout, 60 s.
+        shutdown_timeout: Duration::from_secs(300),
         catch_up_timeout: Duration::from_secs(60),
     }
 }
