@@ -13,7 +13,7 @@ export GROUND HELM_VERSION
 
 build_helm() {
   say "building Helm $HELM_VERSION" "30 s after Kubernetes, 3 min before it"
-  (cd "$GROUND/helm" && CGO_ENABLED=0 nice go build -mod=readonly -buildvcs=false -trimpath \
+  (cd "$GROUND/helm" && CGO_ENABLED=0 nice go build -mod=readonly -buildvcs=false -trimpath "$QUICK_GO" \
     -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v$HELM_VERSION" -o "$1" helm.sh/helm/v4/cmd/helm)
   "$1" version --short
 }

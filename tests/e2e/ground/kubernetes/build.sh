@@ -7,7 +7,9 @@ exec </dev/null
 . "$(dirname "$0")/../env.sh"
 
 # go_program DIR OUT [LDFLAGS]: static, and the same bytes wherever the tree lies. Nice, for it keeps every core busy.
-go_program() { (cd "$1" && CGO_ENABLED=0 nice go build -buildvcs=false -trimpath -ldflags "-s -w ${3:-}" -o "$2" .); }
+go_program() {
+  (cd "$1" && CGO_ENABLED=0 nice go build -buildvcs=false -trimpath "$QUICK_GO" -ldflags "-s -w ${3:-}" -o "$2" .)
+}
 
 build_kubernetes() {
   local version=v$KUBERNETES_VERSION stamp=k8s.io/component-base/version minor name
