@@ -2,10 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -21,14 +23,22 @@ use super::ground::{Ground, ground};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A port below those that the kernel gives to outgoing connections: one of these could be taken by any of them between
-/// now and the start of mysqld, or while mysqld is down. Tests of one process never get the same, those of two begin apart.
+/// now and the start of mysqld, or while mysqld is down. As it is free again whenever mysqld is down, it is this process's
+/// by the name of an abstract socket, which the kernel keeps until the process ends.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
+    static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let mut held = HELD.lock().expect("no test panics in here");
     let begin = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
-    (0..10_000)
-        .map(|_| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
+    for port in (0..10_000).map(|next| 20_000 + (begin + next) % 10_000) {
+        let name = SocketAddr::from_abstract_name(format!("vitess-backup-test-port-{port}")).expect("a short name");
+        if let Ok(name) = UnixListener::bind_addr(&name)
+            && TcpListener::bind(("127.0.0.1", port)).is_ok()
+        {
+            held.push(name);
+            return port;
+        }
+    }
+    panic!("no port from 20000 to 29999 is free");
 }
 
 /// A tablet in a directory of its own, with a TCP port of its own on 127.0.0.1. Everything ends and goes away on drop.
