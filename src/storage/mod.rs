@@ -22,6 +22,7 @@ mod local;
 mod location;
 pub mod parts;
 mod s3;
+mod survey;
 mod upload;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub use local::{ToDisk, leave_behind, read_ahead, read_block, read_from_begin_to
 pub use location::{
     AzblobLocation, CephLocation, GcsLocation, Location, ParseEncryptionError, S3Location, ServerSideEncryption,
 };
+pub use survey::{Contents, Held, Survey};
 
 use crate::topo::KeyspaceShard;
 use file::FileStore;
