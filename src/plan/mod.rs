@@ -7,8 +7,10 @@
 pub mod accept;
 pub mod backup;
 mod draft;
+pub mod inventory;
 mod launch;
 pub mod observed;
+pub mod records;
 mod recovery;
 mod removal;
 mod report;
