@@ -16,11 +16,11 @@ mod storage;
 mod xtrabackup;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
+pub(crate) use backup::six_hours;
 pub use backup::{
     BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy,
     StorageReference, Tried, VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
-pub(crate) use backup::six_hours;
 pub use inventory::{InventoryStatus, ShardStatus};
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub use restore::{

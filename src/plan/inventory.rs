@@ -97,9 +97,7 @@ pub struct Taken {
 impl Taken {
     /// Whether all that the engine told has arrived: else nothing is removed.
     pub fn is_whole(&self, totals: &Totals) -> bool {
-        self.problem.is_none()
-            && self.buckets == totals.buckets_told
-            && self.shards.len() as u64 == totals.shards_told
+        self.problem.is_none() && self.buckets == totals.buckets_told && self.shards.len() as u64 == totals.shards_told
     }
 }
 
@@ -155,7 +153,7 @@ impl Next<'_> {
         }
         let requeue = match inventory.job.clone() {
             None => self.begin(&mut inventory, interval),
-            Some(job) => self.watch(&mut inventory, &job, interval),
+            Some(job) => self.watch(&mut inventory, &job),
         };
         self.status.inventory = Some(inventory);
         requeue
@@ -194,11 +192,11 @@ impl Next<'_> {
         Requeue::After(AT_ONCE)
     }
 
-    fn watch(&mut self, inventory: &mut InventoryStatus, job: &EngineJob, interval: Duration) -> Requeue {
+    fn watch(&mut self, inventory: &mut InventoryStatus, job: &EngineJob) -> Requeue {
         let Some(seen) = self.seen.job.clone() else {
             if job.uid.is_some() {
                 let text = format!("Job {} is gone, and nobody saw its end", job.name);
-                return self.failed(inventory, "Unknown", "EngineLost", text, interval);
+                return self.failed(inventory, "Unknown", "EngineLost", text);
             }
             let made = self.job(job);
             self.actions.push(Action::CreateJob(Box::new(made)));
@@ -206,7 +204,7 @@ impl Next<'_> {
         };
         if !is_own(self.storage, job, &seen) {
             let text = format!("Job {} is not the one that was made for this storage", job.name);
-            return self.failed(inventory, "Unknown", "EngineLost", text, interval);
+            return self.failed(inventory, "Unknown", "EngineLost", text);
         }
         inventory.job = Some(EngineJob { uid: Some(seen.uid), ..job.clone() });
         let waited = job.launch_time.as_ref().map_or(0, |time| seconds_since(time.0, self.now));
@@ -214,7 +212,7 @@ impl Next<'_> {
             EngineSeen::Starting { reason, message } => {
                 let text = format!("the pod that lists the storage does not start: {reason}: {message}");
                 if waited >= START_LIMIT.as_secs() {
-                    return self.failed(inventory, "False", "PodNotStarted", text, interval);
+                    return self.failed(inventory, "False", "PodNotStarted", text);
                 }
                 if waited >= START_NOTICE.as_secs() {
                     self.reachable("False", "PodNotStarted", text);
@@ -223,34 +221,35 @@ impl Next<'_> {
             }
             EngineSeen::Running { told: _ } if waited > (DEADLINE.0 + START_LIMIT + PATIENCE).as_secs() => {
                 let text = format!("the engine of Job {} did not end within {DEADLINE}", job.name);
-                self.failed(inventory, "False", "DeadlineExceeded", text, interval)
+                self.failed(inventory, "False", "DeadlineExceeded", text)
             }
             EngineSeen::Running { told: _ } => Requeue::After(WATCH),
             EngineSeen::Ended { outcome: None, how, .. } => {
                 let text = format!("the engine ended without a word of how: {how}");
-                self.failed(inventory, "Unknown", "EngineLost", text, interval)
+                self.failed(inventory, "Unknown", "EngineLost", text)
             }
-            EngineSeen::Ended { outcome: Some(outcome), .. } => self.ended(inventory, &outcome, interval),
+            EngineSeen::Ended { outcome: Some(outcome), .. } => self.ended(inventory, &outcome),
         }
     }
 
-    fn ended(&mut self, inventory: &mut InventoryStatus, outcome: &Outcome, interval: Duration) -> Requeue {
+    fn ended(&mut self, inventory: &mut InventoryStatus, outcome: &Outcome) -> Requeue {
         if let Some(failure) = &outcome.failure {
             let text = format!("{}; {}", failure.message, failure.remedy);
-            return self.failed(inventory, "False", &format!("{:?}", failure.reason), text, interval);
+            return self.failed(inventory, "False", &format!("{:?}", failure.reason), text);
         }
         let (Some(totals), Some(taken)) = (&outcome.inventory, &self.seen.taken) else {
             let text = "the engine of another version gave no inventory: upgrade the operator".to_owned();
-            return self.failed(inventory, "Unknown", "EngineLost", text, interval);
+            return self.failed(inventory, "Unknown", "EngineLost", text);
         };
         if !taken.is_whole(totals) {
             let cause = taken.problem.clone().unwrap_or_else(|| "its log was cut short".to_owned());
             let text = format!("what the inventory told did not arrive whole, and no record was removed: {cause}");
-            return self.failed(inventory, "Unknown", "InventoryCutShort", text, interval);
+            return self.failed(inventory, "Unknown", "InventoryCutShort", text);
         }
         self.finish(inventory);
         inventory.failures = 0;
-        inventory.more = totals.more;
+        // What the API server refuses would be told first again: not at once.
+        inventory.more = totals.more && taken.refused == 0;
         let text = format!("{} backups of {} shards were listed", totals.backups + totals.incomplete, totals.shards);
         self.reachable("True", "Listed", text);
         self.strays(totals);
@@ -267,22 +266,16 @@ impl Next<'_> {
         Requeue::After(AT_ONCE)
     }
 
-    fn failed(
-        &mut self,
-        inventory: &mut InventoryStatus,
-        status: &str,
-        reason: &str,
-        message: String,
-        interval: Duration,
-    ) -> Requeue {
+    fn failed(&mut self, inventory: &mut InventoryStatus, status: &str, reason: &str, message: String) -> Requeue {
         self.finish(inventory);
         inventory.failures = inventory.failures.saturating_add(1);
         self.reachable(status, reason, message);
-        Requeue::After(retry(inventory.failures, interval))
+        Requeue::After(AT_ONCE)
     }
 
+    /// The Job goes at the next look, when its end is on the object.
     fn finish(&mut self, inventory: &mut InventoryStatus) {
-        self.actions.extend(inventory.job.take().map(|job| Action::DeleteJob(job.name)));
+        inventory.job = None;
         inventory.end_time = Some(self.time());
     }
 
@@ -367,6 +360,13 @@ fn reader(ran_as: Option<&EngineSecurityContext>) -> EngineSecurityContext {
     supplemental_groups.extend(fs_group.filter(|group| !supplemental_groups.contains(group)));
     let user = run_as_user.or(pod::identity(&PodTemplate::default()).run_as_user);
     EngineSecurityContext { run_as_user: user, run_as_group, fs_group: None, supplemental_groups }
+}
+
+/// What a status says when the API server would not take the Job: it is tried again.
+pub fn refused(status: &mut VitessBackupStorageStatus, generation: Option<i64>, now: Timestamp, words: &str) {
+    let message = format!("the API server refuses the Job that lists the storage: {words}");
+    let now = Time(whole_seconds(now));
+    set_condition(&mut status.conditions, now, generation, REACHABLE, "Unknown", "JobRefused", message);
 }
 
 /// When the next inventory is to begin.

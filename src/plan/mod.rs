@@ -71,6 +71,11 @@ pub struct Event {
     pub note: String,
 }
 
+/// Whether a plan's events tell that a backup was removed from storage.
+pub fn has_removed(events: &[Event]) -> bool {
+    events.iter().any(|event| event.reason == removal::BACKUP_REMOVED)
+}
+
 /// What a status says when the API server would not take the Job that was planned: it is tried again.
 pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) {
     let message = format!("the API server refuses the engine's Job: {words}");

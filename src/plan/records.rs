@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use super::Requeue;
 use super::draft::{COMPLETE, Draft, set_condition, whole_seconds};
 use super::report::{signed, size};
-use super::Requeue;
 use crate::api::{
     DeletionPolicy, EngineSecurityContext, Phase, RunStatus, VitessBackup, VitessBackupSpec, VitessBackupStatus,
 };
@@ -149,6 +149,13 @@ pub enum Change {
     Mark { object: String, in_storage: bool },
 }
 
+impl Change {
+    /// Whether it waits until everything that was told has arrived.
+    pub fn takes_away(&self) -> bool {
+        matches!(self, Self::Remove { .. } | Self::Mark { in_storage: false, .. })
+    }
+}
+
 /// What a bucket that was told whole means. `begun` is when the inventory was: a backup that was finished later may be
 /// there although it was not found.
 pub fn settle(bucket: u8, found: &[Found], cluster: &Cluster, begun: Timestamp) -> Vec<Change> {
@@ -265,15 +272,7 @@ pub fn marked(backup: &VitessBackup, in_storage: bool, now: Timestamp) -> Vitess
         ("False", GONE, text)
     };
     let time = Time(whole_seconds(now));
-    set_condition(
-        &mut status.run.conditions,
-        time,
-        backup.metadata.generation,
-        IN_STORAGE,
-        value,
-        reason,
-        message,
-    );
+    set_condition(&mut status.run.conditions, time, backup.metadata.generation, IN_STORAGE, value, reason, message);
     status
 }
 

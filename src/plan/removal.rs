@@ -18,6 +18,8 @@ use crate::api::{EngineJob, JobPurpose, PodTemplate};
 use crate::backup::report::{Outcome, Verdict};
 use crate::resources::names::{ANNOTATION_FORCE_REMOVAL, ANNOTATION_SKIP_REMOVAL, FINALIZER_REMOVE_BACKUP};
 
+/// Of the event that tells it.
+pub const BACKUP_REMOVED: &str = "BackupRemoved";
 /// How long a storage object that is gone is waited for.
 const STORAGE_LIMIT: Duration = Duration::from_secs(10 * 60);
 const LONGEST_PAUSE: u64 = 600;
@@ -75,7 +77,7 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
         Stage::Wait(Requeue::After(wait)) => Some(Requeue::After(wait.min(LONGEST_WAIT))),
         Stage::Wait(Requeue::OnChange) => Some(Requeue::OnChange),
         Stage::Ended { outcome, .. } if is_gone(&outcome) => {
-            draft.event("BackupRemoved", format!("{what} is removed from storage"));
+            draft.event(BACKUP_REMOVED, format!("{what} is removed from storage"));
             lift(draft, None)
         }
         Stage::Ended { outcome, log_tail } => {

@@ -39,15 +39,7 @@ pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<
     let before = status.conditions.iter().find(|condition| condition.type_ == ACCEPTED);
     let changed = before.is_none_or(|known| known.reason != reason);
     let time = Time(whole_seconds(now));
-    set_condition(
-        &mut status.conditions,
-        time,
-        storage.metadata.generation,
-        ACCEPTED,
-        value,
-        reason,
-        message.clone(),
-    );
+    set_condition(&mut status.conditions, time, storage.metadata.generation, ACCEPTED, value, reason, message.clone());
     let event = Event { warning: value == "False", reason, note: message };
     let events = if changed { vec![event] } else { Vec::new() };
     let mut next = Next { storage, seen: &seen.inventory, now, status, actions: Vec::new(), events };

@@ -66,8 +66,10 @@ impl BackupStorage {
         let top = self.level(&root).await?;
         let mut survey = Survey { shards: Vec::new(), strays: top.objects };
         // A name that no keyspace can have is not entered: lost+found is root's own, and a snapshot's directory is no backup.
-        let (keyspaces, others): (Vec<_>, Vec<_>) =
-            top.directories.into_iter().partition(|name| KeyspaceShard::new(name, "0").is_ok() && !name.starts_with('.'));
+        let (keyspaces, others): (Vec<_>, Vec<_>) = top
+            .directories
+            .into_iter()
+            .partition(|name| KeyspaceShard::new(name, "0").is_ok() && !name.starts_with('.'));
         survey.strays.extend(others);
         let root = &root;
         let levels = keyspaces.into_iter().map(|keyspace| async move {

@@ -41,11 +41,8 @@ impl CephStore {
     async fn buckets(&self) -> Result<Vec<String>> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: STORE, source };
         let config = &self.inner.config;
-        let credential = AwsCredential {
-            key_id: config.access_key.clone(),
-            secret_key: config.secret_key.clone(),
-            token: None,
-        };
+        let credential =
+            AwsCredential { key_id: config.access_key.clone(), secret_key: config.secret_key.clone(), token: None };
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::GET;
         let address = format!("{}/", config.endpoint);
