@@ -198,9 +198,9 @@ async fn shard_found(storage: &BackupStorage, backups: &[Listed<'_>]) -> Result<
 }
 
 /// The first whose MANIFEST can be read and that is wanted, of a few.
-async fn readable(
+async fn readable<'a>(
     storage: &BackupStorage,
-    backups: impl Iterator<Item = &Listed<'_>>,
+    backups: impl Iterator<Item = &'a Listed<'a>>,
     wanted: impl Fn(&ListedBackup) -> bool,
 ) -> Result<Option<ListedBackup>, EngineError> {
     for listed in backups.take(PASSED_OVER) {

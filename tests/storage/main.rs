@@ -6,6 +6,7 @@
 mod conformance;
 mod faults;
 mod file;
+mod inventory;
 mod proxy;
 mod remote;
 mod servers;
