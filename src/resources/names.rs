@@ -53,17 +53,18 @@ pub fn job_name(run_name: &str, run_uid: &str, purpose: JobPurpose, number: i32)
     format!("{}{suffix}", stem.trim_end_matches('-'))
 }
 
-/// The name of the record of a backup, from what its annotation [`ANNOTATION_RECORD_OF`] says: its last two parts for
+/// The name of the record of a backup, from what its annotation [`ANNOTATION_RECORD_OF`] says: all but the storage for
 /// people, and a checksum of the whole.
 pub fn record_name(record_of: &str) -> String {
     const ROOM: usize = 200;
-    let mut parts = record_of.rsplitn(3, '/');
-    let (backup, shard) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut parts = record_of.rsplitn(4, '/');
+    let mut part = || parts.next().unwrap_or_default();
+    let (backup, shard, keyspace) = (part(), part(), part());
     let plain = |c: char| match c.to_ascii_lowercase() {
         c if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' => c,
         _ => '-',
     };
-    let stem: String = format!("{shard}-{backup}").chars().map(plain).take(ROOM).collect();
+    let stem: String = format!("{keyspace}-{}-{backup}", shard_label(shard)).chars().map(plain).take(ROOM).collect();
     format!("{}-{:08x}", stem.trim_matches('-'), crc32fast::hash(record_of.as_bytes()))
 }
 
@@ -178,13 +179,13 @@ mod tests {
     fn records_have_names_that_people_can_read_and_nothing_else_has() {
         let name = |text: &str| record_name(text);
         let one = name("main/commerce/-80/2021-04-29.133050.zone1-0000000101");
-        assert!(one.starts_with("80-2021-04-29-133050-zone1-0000000101-"), "{one}");
+        assert!(one.starts_with("commerce-x-80-2021-04-29-133050-zone1-0000000101-"), "{one}");
         assert_ne!(one, name("main/commerce/80-/2021-04-29.133050.zone1-0000000101"));
         assert_ne!(one, name("other/commerce/-80/2021-04-29.133050.zone1-0000000101"));
         assert_ne!(name("a/b/0/X"), name("a/b/0/x"));
         assert!(name(&format!("a/b/0/{}", "x".repeat(255))).len() < 253);
         assert!(name("a/b/-/--").chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
-        assert!(name("a/b/-/--").starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-'));
+        assert!(name("a/_/-/--").starts_with(|c: char| c.is_ascii_alphanumeric()));
     }
 
     #[test]
