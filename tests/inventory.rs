@@ -110,9 +110,7 @@ impl Storage {
 }
 
 fn digest<'a>(found: impl IntoIterator<Item = &'a Found>) -> Digest {
-    let mut digest = Digest::default();
-    found.into_iter().for_each(|one| digest.add(&one.trace()));
-    digest
+    Digest::of(found.into_iter().map(Found::trace))
 }
 
 fn names(number: u32) -> Vec<String> {

@@ -69,6 +69,14 @@ impl fmt::Debug for Digest {
 }
 
 impl Digest {
+    pub fn of<'a>(traces: impl IntoIterator<Item = Trace<'a>>) -> Self {
+        let mut digest = Self::default();
+        for trace in traces {
+            digest.add(&trace);
+        }
+        digest
+    }
+
     pub fn add(&mut self, trace: &Trace<'_>) {
         let sum = &mut self.0[usize::from(trace.bucket())];
         *sum = sum.wrapping_add(trace.digest());
@@ -154,8 +162,7 @@ pub struct Seal {
 impl Seal {
     /// Whether these are all the backups of the bucket and no others.
     pub fn fits(&self, found: &[Found]) -> bool {
-        let mut digest = Digest::default();
-        found.iter().for_each(|one| digest.add(&one.trace()));
+        let digest = Digest::of(found.iter().map(Found::trace));
         found.iter().all(|one| one.trace().bucket() == self.bucket) && digest.of_bucket(self.bucket) == self.digest
     }
 }
@@ -219,9 +226,7 @@ mod tests {
     }
 
     fn digest(traces: &[Trace<'_>]) -> Digest {
-        let mut digest = Digest::default();
-        traces.iter().for_each(|trace| digest.add(trace));
-        digest
+        Digest::of(traces.iter().copied())
     }
 
     proptest! {
@@ -281,8 +286,7 @@ mod tests {
         };
         let one = found("2024-01-02.030405.zone1-0000000101");
         let bucket = one.trace().bucket();
-        let mut all = Digest::default();
-        all.add(&one.trace());
+        let all = Digest::of([one.trace()]);
         let seal = Seal { bucket, digest: all.of_bucket(bucket) };
         assert!(seal.fits(std::slice::from_ref(&one)));
         assert!(!seal.fits(&[]), "a line that was lost is noticed");

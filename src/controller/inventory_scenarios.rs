@@ -94,8 +94,7 @@ impl Shell {
 
     /// The engine's pod ends, having told what differs between storage and what is known.
     fn end(&self, there: &[Found], known: &Digest, cut_after: usize) {
-        let mut digest = Digest::default();
-        there.iter().for_each(|one| digest.add(&one.trace()));
+        let digest = digest(there);
         let changed = digest.changed(known);
         let mut lines = Vec::new();
         for bucket in &changed {
@@ -146,9 +145,7 @@ impl Shell {
 }
 
 fn digest(there: &[Found]) -> Digest {
-    let mut digest = Digest::default();
-    there.iter().for_each(|one| digest.add(&one.trace()));
-    digest
+    Digest::of(there.iter().map(Found::trace))
 }
 
 #[tokio::test]

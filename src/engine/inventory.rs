@@ -83,8 +83,7 @@ pub async fn take(
     }
     strays.sort_unstable();
     let mut totals = totals(&backups, &directories, &strays);
-    let mut digest = Digest::default();
-    backups.iter().for_each(|backup| digest.add(&backup.trace()));
+    let digest = Digest::of(backups.iter().map(Listed::trace));
     let changed = digest.changed(&asked.known);
     if changed.is_empty() && asked.known != Digest::default() {
         return Ok(totals);

@@ -455,7 +455,7 @@ fn a_record_launches_nothing_and_takes_its_data_along_only_when_it_is_told_to() 
     let mut world = record("Retain");
     assert_eq!(world.settle(), Requeue::OnChange);
     world.assert_condition("Complete", "Unknown", "NotListedYet");
-    assert_eq!(world.object.run().phase, Some(Phase::Pending));
+    assert_eq!(phase(&world), Phase::Pending);
     world.delete();
     world.settle();
     assert!(world.gone && world.made.is_empty());

@@ -340,8 +340,8 @@ impl Next<'_> {
         let mut given = in_pod::in_pod(&self.storage.spec);
         given.read_only();
         // A status that was lost has to be told whole.
-        let knows = self.status.last_inventory_time.is_some();
-        let known = if knows { cluster.digest() } else { Digest::default() };
+        let listed_before = self.status.last_inventory_time.is_some();
+        let known = if listed_before { cluster.digest() } else { Digest::default() };
         let args = command::inventory(&given.args, &known, REPORT_LIMIT, DEADLINE);
         let mut template = self.storage.spec.pod_template.clone().unwrap_or_default();
         if template.security_context.is_none() {

@@ -83,14 +83,14 @@ fn persons_record() -> VitessBackup {
 
 fn cluster(objects: &[&VitessBackup]) -> Cluster {
     let mut cluster = Cluster::default();
-    objects.iter().for_each(|object| cluster.note("main", object));
+    for object in objects {
+        cluster.note("main", object);
+    }
     cluster
 }
 
 fn digest(found: &[Found]) -> Digest {
-    let mut digest = Digest::default();
-    found.iter().for_each(|one| digest.add(&one.trace()));
-    digest
+    Digest::of(found.iter().map(Found::trace))
 }
 
 fn changes(found: &[Found], objects: &[&VitessBackup]) -> Vec<Change> {

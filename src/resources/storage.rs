@@ -79,7 +79,9 @@ pub fn in_pod(storage: &VitessBackupStorageSpec) -> StorageInPod {
 impl StorageInPod {
     /// For a pod that changes nothing.
     pub fn read_only(&mut self) {
-        self.mounts.iter_mut().for_each(|mount| mount.read_only = Some(true));
+        for mount in &mut self.mounts {
+            mount.read_only = Some(true);
+        }
     }
 
     fn file(&mut self, file: &FileStorage) {

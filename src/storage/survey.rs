@@ -106,7 +106,9 @@ impl BackupStorage {
             let mut held = Held::default();
             // A name that no backup can have (a line break in it) is a stray with nothing in it.
             if let Ok(handle) = self.backup(shard, &name) {
-                handle.objects().await?.iter().for_each(|object| held.add(&object.name, object.size));
+                for object in handle.objects().await? {
+                    held.add(&object.name, object.size);
+                }
             }
             Ok::<_, StorageError>((name, held))
         });
