@@ -98,7 +98,7 @@ pub async fn record(object: Arc<PartialObjectMeta<VitessBackup>>, context: Arc<C
     let api: kube::Api<DeserializeGuard<VitessBackup>> = kube::Api::namespaced(context.client.clone(), &namespace);
     let found = optional(api.get(&name).await).map_err(Error::api("read", format!("VitessBackup {name}")))?; // network
     match found {
-        Some(found) => run(Arc::new(found), context).await, // network
+        Some(found) => Box::pin(run(Arc::new(found), context)).await, // network
         None => Ok(Action::await_change()),
     }
 }

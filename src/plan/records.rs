@@ -4,7 +4,7 @@
 //! A bucket of [`crate::backup::inventory`] at a time, so that nothing has to be held of a storage but a line for each
 //! backup. Only records that the operator made itself are ever removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -160,15 +160,15 @@ impl Change {
 /// there although it was not found.
 pub fn settle(bucket: u8, found: &[Found], cluster: &Cluster, begun: Timestamp) -> Vec<Change> {
     let mut changes = Vec::new();
-    let mut there = BTreeMap::new();
+    let mut there = BTreeSet::new();
     for one in found {
         let key = (one.shard.clone(), one.backup.name.clone());
         let known = cluster.backups.get(&key).map(Vec::as_slice).unwrap_or_default();
         changes.extend(found_one(one, known));
-        there.insert(key, ());
+        there.insert(key);
     }
     let of_bucket = cluster.backups.iter().filter(|((shard, name), _)| bucket_of(shard, name) == bucket);
-    for (_, known) in of_bucket.filter(|(key, _)| !there.contains_key(*key)) {
+    for (_, known) in of_bucket.filter(|(key, _)| !there.contains(*key)) {
         changes.extend(known.iter().filter_map(|known| gone(known, begun)));
     }
     changes

@@ -180,11 +180,11 @@ fn a_record_beside_another_object_of_the_same_backup_goes() {
 fn what_is_gone_from_storage_goes_from_the_cluster_but_for_what_people_made() {
     let record = record_of(&found(7));
     let remove = Change::Remove { object: record.metadata.name.clone().unwrap(), uid: "record-uid".into() };
-    assert_eq!(changes(&[], &[&record]), [remove.clone()]);
+    assert_eq!(changes(&[], &[&record]), std::slice::from_ref(&remove));
     assert!(remove.takes_away());
     let mut run = succeeded(7, "2026-11-22T10:01:00Z");
     let mark = Change::Mark { object: "nightly".into(), in_storage: false };
-    assert_eq!(changes(&[], &[&run]), [mark.clone()]);
+    assert_eq!(changes(&[], &[&run]), std::slice::from_ref(&mark));
     assert!(mark.takes_away());
     run.status = Some(marked(&run, false, begun()));
     let condition = run.status.as_ref().unwrap().run.conditions[1].clone();
@@ -192,7 +192,7 @@ fn what_is_gone_from_storage_goes_from_the_cluster_but_for_what_people_made() {
     assert_eq!(changes(&[], &[&run]), [], "said once");
     assert_eq!(cluster(&[&run]).digest(), Digest::default());
     let back = Change::Mark { object: "nightly".into(), in_storage: true };
-    assert_eq!(changes(&[found(7)], &[&run]), [back.clone()]);
+    assert_eq!(changes(&[found(7)], &[&run]), std::slice::from_ref(&back));
     assert!(!back.takes_away());
     run.status = Some(marked(&run, true, begun()));
     assert_eq!(changes(&[found(7)], &[&run]), []);
