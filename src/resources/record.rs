@@ -125,7 +125,7 @@ mod tests {
                 },
                 "spec": {
                     "storage": {"name": "main"}, "shard": "commerce/-80", "allowPrimary": false, "mode": "Attached",
-                    "engine": "builtin", "backupName": NAME, "deletionPolicy": "Retain", "deadline": "6h0m0s",
+                    "engine": "builtin", "backupName": NAME, "deletionPolicy": "Retain", "deadline": "6h",
                 },
             })
         );
