@@ -130,8 +130,14 @@ async fn a_wrong_storage_is_refused_with_what_to_do() {
         ),
         (json!({"file": {"hostPath": {"path": "/a"}, "root": "/a/../b"}}), "remove '..' from the path"),
         (json!({"file": {"persistentVolumeClaim": {"claimName": "Backups"}}}), "not the name of a Kubernetes object"),
+        (json!({"inventoryInterval": "9s"}), "write 0s (never) or at least 10s"),
+        (json!({"inventoryInterval": "often"}), "not a non-negative duration"),
+        (json!({"inventoryInterval": "-1m"}), "not a non-negative duration"),
     ];
     assert_refused(&server, "VitessBackupStorage", &base, cases).await;
+    for good in ["0", "0s", "10s", "1h30m"].map(|interval| json!({"inventoryInterval": interval})) {
+        assert_eq!(server.refusal("VitessBackupStorage", with(&base, good.clone())).await, None, "{good}");
+    }
 }
 
 #[tokio::test]
@@ -173,6 +179,8 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
         (json!({"mode": "Delegated"}), "set mode: Attached"),
         (json!({"incrementalFrom": "auto"}), "makes full backups only: remove incrementalFrom"),
         (json!({"backupName": "2021-04-29.133050.zone1-0000000101"}), "remove backupName to take a new backup"),
+        (json!({"tablet": null, "shard": "commerce/0", "backupName": "a/b"}), "not the name of a backup"),
+        (json!({"tablet": null, "shard": "commerce/0", "backupName": ""}), "should be at least 1 chars long"),
         (json!({"compression": {"engine": "gzip"}}), "supported values: \"pargzip\", \"pgzip\", \"zstd\", \"lz4\""),
         (json!({"compression": {"engine": "external"}}), "set compression.engine to pargzip, pgzip, zstd or lz4"),
         (json!({"compression": {"level": 23}}), "less than or equal to 22"),
@@ -198,6 +206,8 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
         by_xtrabackup(json!({})),
         by_xtrabackup(json!({"stripes": 1000, "stripeBlockSize": 1024})),
         by_xtrabackup(json!({"streamMode": "tar", "rootPath": "/opt/xtrabackup/bin", "backupFlags": "--a='b c'"})),
+        json!({"tablet": null, "shard": "commerce/-80", "backupName": "2021-04-29.133050.zone1-0000000101"}),
+        json!({"tablet": null, "shard": "commerce/0", "backupName": "x y", "engine": "xtrabackup", "deletionPolicy": "Delete"}),
         with(&by_xtrabackup(json!({})), json!({"concurrency": 4, "vtctld": {"address": "vtctld:15999"}})),
     ] {
         assert_eq!(server.refusal("VitessBackup", with(&base, good.clone())).await, None, "{good}");
@@ -291,4 +301,31 @@ async fn a_spec_cannot_be_changed_and_metadata_can() {
         change(json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
         api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn of_a_record_the_deletion_policy_can_be_changed_and_what_it_is_of_cannot() {
+    let server = Server::with_our_definitions().await;
+    let api = server.api("VitessBackup");
+    let apply = PatchParams::apply("api-server-test").force();
+    let name = "2021-04-29.133050.zone1-0000000101";
+    let spec = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "backupName": name});
+    api.patch("record", &apply, &Patch::Apply(object("VitessBackup", "record", spec))).await.unwrap();
+    let change = |spec: Value| {
+        let api = api.clone();
+        async move { api.patch("record", &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await }
+    };
+    change(json!({"deletionPolicy": "Delete"})).await.unwrap();
+    change(json!({"deletionPolicy": "Retain"})).await.unwrap();
+    for wrong in [
+        json!({"backupName": "2021-04-30.133050.zone1-0000000101"}),
+        json!({"backupName": null}),
+        json!({"shard": "commerce/-80"}),
+        json!({"storage": {"name": "other"}}),
+        json!({"shard": null, "tablet": "zone1-101"}),
+    ] {
+        let error = change(wrong.clone()).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be changed: delete the object and create a new one"), "{wrong}: {error}");
+    }
+    api.delete("record", &kube::api::DeleteParams::default()).await.unwrap();
 }

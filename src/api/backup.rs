@@ -25,24 +25,25 @@ use crate::topo::{KeyspaceShard, TabletAlias};
     derive = "PartialEq",
     printcolumn(name = "Shard", type_ = "string", json_path = ".status.shard"),
     printcolumn(name = "Tablet", type_ = "string", json_path = ".status.tabletAlias"),
-    printcolumn(name = "Engine", type_ = "string", json_path = ".spec.engine"),
+    printcolumn(name = "Engine", type_ = "string", json_path = ".status.engine"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Position", type_ = "string", json_path = ".status.position", priority = 1),
     printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupName", priority = 1),
+    printcolumn(name = "Started", type_ = "date", json_path = ".status.startTime", priority = 1),
     printcolumn(name = "Failure", type_ = "string", json_path = ".status.failure.reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    schema::rule("self == oldSelf", schema::IMMUTABLE_BACKUP),
+    schema::rule(schema::SAME_BACKUP, schema::IMMUTABLE_BACKUP),
     schema::rule(
         "has(self.tablet) != has(self.shard)",
         "name exactly one of tablet (an alias such as zone1-0000000101) and shard (<keyspace>/<shard>, such as commerce/0)",
     ),
     schema::rule(
-        "self.engine != 'xtrabackup' || (has(self.xtrabackup) && has(self.xtrabackup.user))",
+        "has(self.backupName) || self.engine != 'xtrabackup' || (has(self.xtrabackup) && has(self.xtrabackup.user))",
         "engine xtrabackup needs xtrabackup.user: set it to the MySQL user that XtraBackup logs in as, one identified by auth_socket",
     ),
     schema::rule(
@@ -62,8 +63,8 @@ use crate::topo::{KeyspaceShard, TabletAlias};
         "this version of the operator makes full backups only: remove incrementalFrom",
     ),
     schema::rule(
-        "!has(self.backupName)",
-        "this version of the operator keeps no records of backups that exist: remove backupName to take a new backup",
+        "!has(self.backupName) || has(self.shard)",
+        "backupName makes this the record of a backup that exists, of which nothing is launched: set shard (<keyspace>/<shard>) and not tablet, or remove backupName to take a new backup",
     ),
 ]))]
 pub struct VitessBackupSpec {
@@ -108,14 +109,16 @@ pub struct VitessBackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub incremental_from: Option<String>,
-    /// Not in this version: refused.
+    /// Makes the object a record of a backup that exists: nothing is launched, and its status is what the inventory of the
+    /// storage finds. The operator makes such records itself of all backups that no VitessBackup stands for. Of a record
+    /// deletionPolicy can be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
+    #[schemars(schema_with = "schema::backup_name")]
     pub backup_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vtctld: Option<Vtctld>,
-    /// What deleting the object does to the data in storage: Retain leaves it; Delete removes it, as RemoveBackup does,
-    /// even when it is the shard's only complete backup.
+    /// What deleting the object does to the data in storage: Retain leaves it; Delete removes it, as RemoveBackup does, but
+    /// for a shard's only complete backup, which is removed when the annotation backup.vitess.io/force-removal is "true".
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How long the engine may take in all. Past it the run is stopped, the tablet is put back and the run has failed.
@@ -126,7 +129,7 @@ pub struct VitessBackupSpec {
     pub pod_template: Option<PodTemplate>,
 }
 
-pub(super) fn six_hours() -> GoDuration {
+pub(crate) fn six_hours() -> GoDuration {
     GoDuration(std::time::Duration::from_secs(6 * 3600))
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod backup;
+mod inventory;
 mod pod_template;
 mod restore;
 mod run;
@@ -15,10 +16,12 @@ mod storage;
 mod xtrabackup;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
+pub(crate) use backup::six_hours;
 pub use backup::{
     BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy,
     StorageReference, Tried, VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
+pub use inventory::{InventoryStatus, ShardStatus};
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub use restore::{
     BackupSelector, ExistingData, Latest, RestoreTarget, Trigger, VitessRestore, VitessRestoreSpec,

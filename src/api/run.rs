@@ -16,6 +16,8 @@ pub enum Phase {
     /// Restores only: there is no backup yet; see nextLookupTime.
     WaitingForBackup,
     Running,
+    /// Records only: what is in storage has no MANIFEST, or none that can be read. It is being made, or was left half-made.
+    Incomplete,
     Succeeded,
     Failed,
     Cancelled,
@@ -39,7 +41,8 @@ pub struct RunStatus {
     /// `Accepted`: the spec and all that it names can be used. `EngineRunning`: an engine pod runs. `Complete`: the run
     /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
     /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
-    /// whether the data was removed, while an object with deletionPolicy Delete goes.
+    /// whether the data was removed, while an object with deletionPolicy Delete goes. `InStorage`: False when an inventory
+    /// did not find the backup any more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -162,6 +165,8 @@ pub enum JobPurpose {
     Recover,
     /// Removes a backup's data.
     Remove,
+    /// Lists what is in a storage.
+    Inventory,
 }
 
 /// The Job that does the work now.

@@ -7,6 +7,10 @@ use serde_json::json;
 
 pub const IMMUTABLE_BACKUP: &str =
     "the spec of a VitessBackup cannot be changed: delete the object and create a new one";
+/// Of a record, what says which backup it is of stays; how it is to be removed may change.
+pub const SAME_BACKUP: &str = "self == oldSelf || (has(self.backupName) && has(oldSelf.backupName) && \
+    self.backupName == oldSelf.backupName && self.storage == oldSelf.storage && has(self.shard) && has(oldSelf.shard) && \
+    self.shard == oldSelf.shard)";
 pub const IMMUTABLE_RESTORE: &str =
     "the spec of a VitessRestore cannot be changed: delete the object and create a new one";
 
@@ -63,6 +67,21 @@ pub fn interval(_: &mut SchemaGenerator) -> Schema {
             rule(
                 &format!("!{DURATION} || self == '0' || duration(self) == duration('0s') || duration(self) >= duration('1s')"),
                 "too short: every look for a backup starts a pod; write 0s (do not wait) or at least 1s",
+            ),
+        ],
+    })
+}
+
+/// `0s`, or at least ten seconds: each inventory is a pod.
+pub fn inventory_interval(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [
+            rule(DURATION, "not a non-negative duration: write a number and a unit, for example 5m or 1h; 0s means never"),
+            rule(
+                &format!("!{DURATION} || self == '0' || duration(self) == duration('0s') || duration(self) >= duration('10s')"),
+                "too short: every inventory is a pod; write 0s (never) or at least 10s",
             ),
         ],
     })

@@ -1,12 +1,14 @@
 //! VitessBackupStorage: where backups live.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::inventory::{InventoryStatus, ShardStatus};
 use super::pod_template::PodTemplate;
 use super::schema;
+use crate::duration::GoDuration;
 
 /// Where backups live. A VitessBackup or VitessRestore of the same namespace names it in spec.storage.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,10 +28,32 @@ use super::schema;
         description = "Whether the operator can use this storage"
     ),
     printcolumn(
+        name = "Reachable",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Reachable")].status"#,
+        description = "Whether the last inventory could list it"
+    ),
+    printcolumn(name = "Backups", type_ = "integer", json_path = ".status.backups"),
+    printcolumn(name = "Incomplete", type_ = "integer", json_path = ".status.incomplete"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
+    printcolumn(
+        name = "Inventory",
+        type_ = "date",
+        json_path = ".status.lastInventoryTime",
+        description = "How long ago it was last listed"
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Accepted")].reason"#,
-        description = "Why, or why not"
+        description = "Why it can be used, or why not"
+    ),
+    printcolumn(
+        name = "Cause",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Reachable")].reason"#,
+        description = "Why it is reachable, or why not",
+        priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -71,10 +95,19 @@ pub struct VitessBackupStorageSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::object_name")]
     pub service_account_name: Option<String>,
-    /// For pods that need this storage and no tablet: those that remove a backup. The podTemplate of a VitessBackup
-    /// comes before it.
+    /// How often what is in storage is listed, and mirrored in status and in VitessBackup objects; it is besides after each
+    /// run that changed it. At least 10s: each inventory is a pod. 0s: never.
+    #[serde(default = "five_minutes")]
+    #[schemars(schema_with = "schema::inventory_interval")]
+    pub inventory_interval: GoDuration,
+    /// For pods that need this storage and no tablet: those that remove a backup, where the podTemplate of the VitessBackup
+    /// comes before it, and those that list the storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
+}
+
+pub(super) fn five_minutes() -> GoDuration {
+    GoDuration(std::time::Duration::from_secs(300))
 }
 
 /// A volume that engine pods mount, and the directory in it.
@@ -238,15 +271,36 @@ pub struct SecretKey {
     pub key: Option<String>,
 }
 
-/// Whether this storage can be used.
+/// Whether this storage can be used, and what is in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VitessBackupStorageStatus {
     /// The generation of the spec that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`: whether runs can use this storage, and if not, what to do.
+    /// `Accepted`: whether runs can use this storage. `Reachable`: whether the last inventory could list it, and if not, why
+    /// and what to do. `StraysFound`: True when there are things in it that are no backups, and which.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// How many complete backups there are, of all shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backups: Option<i64>,
+    /// Bytes as stored, of all backups, incomplete ones too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// bytes for people, such as 392.1Mi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// How many backups have no MANIFEST: they are being made, or were left half-made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<i64>,
+    #[schemars(description = "When the storage was last listed whole.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_inventory_time: Option<Time>,
+    /// What each shard has, in order of shards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventoryStatus>,
 }

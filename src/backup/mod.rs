@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod choose;
 pub mod failure;
+pub mod inventory;
 pub mod manifest;
 pub mod name;
 pub mod report;

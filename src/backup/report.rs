@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backup::failure::Failure;
+use crate::backup::inventory::{Found, Seal, ShardFound, Totals};
 use crate::progress::{Progress, Step};
 
 /// The largest termination message that the kubelet keeps, in bytes.
@@ -26,6 +27,12 @@ pub enum Line {
     },
     /// `list` only: one line for each backup, oldest first, before the outcome.
     Backup(Box<ListedBackup>),
+    /// `inventory` only: one backup of a bucket that has changed.
+    Found(Box<Found>),
+    /// `inventory` only: the bucket's backups were all told before this line.
+    Bucket(Seal),
+    /// `inventory` only, when anything has changed: one line for each shard.
+    Shard(Box<ShardFound>),
     Outcome(Box<Outcome>),
 }
 
@@ -86,6 +93,7 @@ pub enum Operation {
     Backup,
     Restore,
     List,
+    Inventory,
     Remove,
     Verify,
     Recover,
@@ -154,6 +162,9 @@ pub struct Outcome {
     /// Backup only: what of the tablet's data it does not have, one sentence each. It was allowed (`--allow-incomplete`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_carried: Vec<String>,
+    /// Inventory only: what there is in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Totals>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -205,6 +216,7 @@ impl Outcome {
             manifest: None,
             warnings: Vec::new(),
             not_carried: Vec::new(),
+            inventory: None,
             failure: None,
         }
     }

@@ -88,28 +88,33 @@ impl EngineCommand for ListArguments {
     }
 }
 
-fn json(listed: &[ListedBackup]) -> Result<String, EngineError> {
+pub(super) fn json<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
     serde_json::to_string_pretty(listed).map(|text| text + "\n").map_err(|error| EngineError::internal(&error))
 }
 
-fn yaml(listed: &[ListedBackup]) -> Result<String, EngineError> {
+pub(super) fn yaml<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
     serde_saphyr::to_string(&listed).map_err(|error| EngineError::internal(&error))
 }
 
-/// Columns padded to their widest cell; the position goes last because it may be long.
+pub(super) const HEADER: [&str; 7] = ["NAME", "STATE", "ENGINE", "TYPE", "TIME", "SIZE", "POSITION"];
+
 fn table(listed: &[ListedBackup]) -> String {
-    let header = ["NAME", "STATE", "ENGINE", "TYPE", "TIME", "SIZE", "POSITION"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(header).chain(listed.iter().map(row)).collect();
-    let mut widths = [0; 7];
+    let header = HEADER.map(str::to_owned).to_vec();
+    columns(std::iter::once(header).chain(listed.iter().map(|backup| row(backup).to_vec())).collect())
+}
+
+/// Columns padded to their widest cell; the position goes last because it may be long.
+pub(super) fn columns(rows: Vec<Vec<String>>) -> String {
+    let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or_default()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
@@ -118,7 +123,7 @@ fn table(listed: &[ListedBackup]) -> String {
     text
 }
 
-fn row(backup: &ListedBackup) -> [String; 7] {
+pub(super) fn row(backup: &ListedBackup) -> [String; 7] {
     let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
     [
         backup.name.clone(),

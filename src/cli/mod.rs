@@ -16,6 +16,7 @@ mod arguments;
 mod backup;
 pub mod crd;
 mod install;
+mod inventory;
 mod io_priority;
 mod list;
 mod operator;
@@ -58,6 +59,7 @@ enum Command {
     Backup(backup::BackupArguments),
     Restore(restore::RestoreArguments),
     List(list::ListArguments),
+    Inventory(inventory::InventoryArguments),
     Remove(remove::RemoveArguments),
     Verify(verify::VerifyArguments),
     Recover(recover::RecoverArguments),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Backup(arguments) => run::engine(&arguments),
         Command::Restore(arguments) => run::engine(&arguments),
         Command::List(arguments) => run::engine(&arguments),
+        Command::Inventory(arguments) => run::engine(&arguments),
         Command::Remove(arguments) => run::engine(&arguments),
         Command::Verify(arguments) => run::engine(&arguments),
         Command::Recover(arguments) => run::engine(&arguments),
@@ -165,6 +168,8 @@ mod tests {
             "restore --keyspace commerce --shard 0 --tablet-dir /vt/x STORAGE --mysqld stopped --xtrabackup-root-path /opt \
              --xtrabackup-stream-mode tar --xtrabackup-prepare-flags=--use-memory=1G --xbstream-restore-flags=--decompress",
             "list STORAGE --output yaml commerce/-80",
+            "inventory STORAGE --output yaml",
+            "inventory STORAGE --report json --report-limit 4MiB --termination-log /dev/termination-log --deadline 30m",
             "remove STORAGE --force commerce/0 2024-01-02.030405.zone1-0000000101",
             "verify STORAGE --level objects commerce/0 2024-01-02.030405.zone1-0000000101",
             "recover --tablet-dir /vt/vt_0000000101 --mysqlctl-socket /vt/mysqlctl.sock STORAGE",
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_help_of_each_engine_subcommand_are_understood() {
-        for name in ["backup", "restore", "list", "remove", "verify", "recover"] {
+        for name in ["backup", "restore", "list", "inventory", "remove", "verify", "recover"] {
             let command = command();
             let subcommand = command.find_subcommand(name).unwrap();
             let help = subcommand.get_after_long_help().unwrap().to_string();

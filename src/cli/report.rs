@@ -17,13 +17,13 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Over how many intervals the rate is taken.
 const WINDOW: usize = 10;
 
-/// Writes one line to stdout. A reader that went away is no failure of the run.
-pub fn print(line: &Line) {
-    if let Ok(mut text) = serde_json::to_string(line) {
-        text.push('\n');
-        let mut stdout = std::io::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    }
+/// Writes one line to stdout and gives its length in bytes. A reader that went away is no failure of the run.
+pub fn print(line: &Line) -> u64 {
+    let Ok(mut text) = serde_json::to_string(line) else { return 0 };
+    text.push('\n');
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    text.len() as u64
 }
 
 /// Leaves the outcome where the kubelet looks for it. A path that cannot be written is worth a log line and no more: the
@@ -103,14 +103,15 @@ impl Reporter {
 
     fn tell(&self, line: &Line) {
         if self.format == ReportFormat::Json {
-            return print(line);
+            print(line);
+            return;
         }
         match line {
             Line::Step { step, .. } => tracing::info!("{step:?}"),
             Line::Note { text, .. } => tracing::info!("{text}"),
             Line::Progress(line) if self.bar => progress_bar::show(line),
             Line::Progress(line) => tracing::info!("{}", progress_bar::words(line)),
-            Line::Backup(_) | Line::Outcome(_) => {}
+            Line::Backup(_) | Line::Found(_) | Line::Bucket(_) | Line::Shard(_) | Line::Outcome(_) => {}
         }
     }
 

@@ -41,6 +41,7 @@ fn sentence(outcome: &Outcome) -> &'static str {
         (Verdict::Succeeded, Operation::Backup) => "Backed up",
         (Verdict::Succeeded, Operation::Restore) => "Restored",
         (Verdict::Succeeded, Operation::List) => "Listed",
+        (Verdict::Succeeded, Operation::Inventory) => "Took the inventory",
         (Verdict::Succeeded, Operation::Remove) => "Removed",
         (Verdict::Succeeded, Operation::Verify) => "Verified: the backup is whole;",
         (Verdict::Succeeded, Operation::Recover) => "Recovered",

@@ -87,7 +87,7 @@ async fn set_finalizers<K: Run>(context: &Context, object: &K, finalizers: &[Str
 }
 
 /// Makes the Job; the words of a refusal that a person can do something about.
-async fn create(jobs: &Api<Job>, job: &Job) -> Result<Option<String>, Error> {
+pub(super) async fn create(jobs: &Api<Job>, job: &Job) -> Result<Option<String>, Error> {
     match jobs.create(&PostParams::default(), job).await {
         Ok(_) => Ok(None),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),

@@ -63,6 +63,19 @@ impl FakeServer {
         self.put(path, object);
     }
 
+    /// The objects of a collection, in order of their names.
+    pub fn below(&self, collection: &str) -> Vec<Value> {
+        let within = format!("{collection}/");
+        let state = self.state();
+        let inside = |name: &str| name.strip_prefix(&within).is_some_and(|rest| !rest.contains('/'));
+        state.objects.iter().filter(|(name, _)| inside(name)).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Ends what [`Self::fail`] began.
+    pub fn recover(&self) {
+        self.state().answers.clear();
+    }
+
     pub fn remove(&self, path: &str) {
         self.state().objects.remove(path);
     }
@@ -120,16 +133,16 @@ impl FakeServer {
 impl State {
     fn list(&self, path: &str, query: &str) -> Value {
         let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
-        let selector = selector.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",");
-        let wanted: Vec<(&str, Option<&str>)> = selector
-            .split(',')
-            .filter(|term| !term.is_empty())
-            .map(|term| term.split_once('=').map_or((term, None), |(key, value)| (key, Some(value))))
-            .collect();
+        let selector = selector.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",").replace("%21", "!");
+        let wanted: Vec<&str> = selector.split(',').filter(|term| !term.is_empty()).collect();
         let matches = |object: &Value| {
-            wanted.iter().all(|(key, value)| {
-                let label = object["metadata"]["labels"][*key].as_str();
-                label.is_some() && value.is_none_or(|value| label == Some(value))
+            wanted.iter().all(|term| {
+                let label = |key: &str| object["metadata"]["labels"][key].as_str();
+                match (term.split_once("!="), term.split_once('=')) {
+                    (Some((key, value)), _) => label(key) != Some(value),
+                    (None, Some((key, value))) => label(key) == Some(value),
+                    (None, None) => label(term).is_some(),
+                }
             })
         };
         let within = format!("{path}/");

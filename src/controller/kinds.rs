@@ -25,6 +25,10 @@ pub trait Run:
     + 'static
 {
     const KIND: &'static str;
+    /// Which objects the controller of runs watches, as a label selector: not records, of which there may be thousands.
+    const SELECTOR: Option<&'static str>;
+    /// Whether a run that has ended may have changed what is in its storage.
+    const STORES: bool;
     type Status: Clone + PartialEq + Serialize + Send + Sync;
 
     fn status(&self) -> Option<&Self::Status>;
@@ -35,6 +39,8 @@ pub trait Run:
     fn target_claim(&self) -> Option<&str>;
     /// Whether it is a backup that asks XtraBackup for a tar stream, which not every server's can write.
     fn streams_tar(&self) -> bool;
+    /// Whether nothing is ever launched for it: the record of a backup that exists.
+    fn is_record(&self) -> bool;
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<Self::Status>;
 
     fn phase(&self) -> Phase {
@@ -44,17 +50,22 @@ pub trait Run:
     /// Whether the run has not ended, or has not given back what it held.
     fn lives(&self) -> bool {
         let finalizers = self.meta().finalizers.iter().flatten();
-        !self.phase().is_final() || finalizers.into_iter().any(|finalizer| finalizer == FINALIZER_RUN)
+        !(self.is_record() || self.phase().is_final())
+            || finalizers.into_iter().any(|finalizer| finalizer == FINALIZER_RUN)
     }
 
     /// Whether it waits for something that is not its own Job.
     fn waits(&self) -> bool {
-        !self.phase().is_final() && self.status().is_none_or(|status| Self::run(status).job.is_none())
+        !self.is_record()
+            && !self.phase().is_final()
+            && self.status().is_none_or(|status| Self::run(status).job.is_none())
     }
 }
 
 impl Run for VitessBackup {
     const KIND: &'static str = "VitessBackup";
+    const SELECTOR: Option<&'static str> = Some("backup.vitess.io/origin!=inventory");
+    const STORES: bool = true;
     type Status = VitessBackupStatus;
 
     fn status(&self) -> Option<&VitessBackupStatus> {
@@ -81,6 +92,10 @@ impl Run for VitessBackup {
         accept::streams_tar(&self.spec)
     }
 
+    fn is_record(&self) -> bool {
+        self.spec.backup_name.is_some()
+    }
+
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {
         plan::backup::next(self, seen, now)
     }
@@ -88,6 +103,8 @@ impl Run for VitessBackup {
 
 impl Run for VitessRestore {
     const KIND: &'static str = "VitessRestore";
+    const SELECTOR: Option<&'static str> = None;
+    const STORES: bool = false;
     type Status = VitessRestoreStatus;
 
     fn status(&self) -> Option<&VitessRestoreStatus> {
@@ -112,6 +129,10 @@ impl Run for VitessRestore {
     }
 
     fn streams_tar(&self) -> bool {
+        false
+    }
+
+    fn is_record(&self) -> bool {
         false
     }
 

@@ -7,12 +7,14 @@ mod act;
 mod backoff;
 mod context;
 mod error;
+mod inventory;
 mod kinds;
 mod leader;
 mod locks;
 mod observe;
 mod reconcile;
 mod status;
+mod touched;
 mod watch;
 
 pub use context::Context;
@@ -38,6 +40,7 @@ pub async fn run(context: Arc<Context>, namespaces: &[String], shutdown: Shutdow
             tokio::join!(
                 watch::run::<VitessBackup>(context.clone(), scope.as_deref(), shutdown.clone()),
                 watch::run::<VitessRestore>(context.clone(), scope.as_deref(), shutdown.clone()),
+                watch::records(context.clone(), scope.as_deref(), shutdown.clone()),
                 watch::storages(context, scope.as_deref(), shutdown),
             );
         }
@@ -47,5 +50,7 @@ pub async fn run(context: Arc<Context>, namespaces: &[String], shutdown: Shutdow
 
 #[cfg(test)]
 mod fake_server;
+#[cfg(test)]
+mod inventory_scenarios;
 #[cfg(test)]
 mod scenarios;

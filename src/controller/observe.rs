@@ -22,6 +22,8 @@ use crate::resources::pod::ENGINE_CONTAINER;
 /// How much of a log is read while the engine runs (it writes a line a second), and when it has ended.
 const TAIL_RUNNING: i64 = 30;
 const TAIL_ENDED: i64 = 200;
+/// How many backups are read at a time when all are.
+const SERVERS_PAGE: u32 = 200;
 
 /// What a plan for this object needs: nothing for an ended run, its Job for one under way, and all there is otherwise.
 ///
@@ -192,9 +194,12 @@ impl Look<'_> {
 
     /// What the namespace's backups tell of their servers. One that cannot be read tells nothing.
     async fn servers(&self) -> Result<Vec<ServerSeen>, Error> {
-        let api = self.api::<DeserializeGuard<VitessBackup>>();
-        let backups = api.list(&ListParams::default()).await.map_err(Error::api("list", "VitessBackups"))?;
-        Ok(backups.into_iter().filter_map(|backup| ServerSeen::of(&backup.0.ok()?)).collect())
+        let mut servers = Vec::new();
+        pages(&self.api::<DeserializeGuard<VitessBackup>>(), ListParams::default(), SERVERS_PAGE, |backup| {
+            servers.extend(backup.0.ok().as_ref().and_then(ServerSeen::of));
+        })
+        .await?;
+        Ok(servers)
     }
 
     /// Pods that mount the claim and have not ended, but for this run's own.
@@ -214,6 +219,26 @@ impl Look<'_> {
     }
 }
 
+/// Reads all objects, of which no more than a page is held at a time.
+///
+/// # Errors
+/// When any page cannot be read.
+pub(super) async fn pages<K>(api: &Api<K>, params: ListParams, page: u32, mut note: impl FnMut(K)) -> Result<(), Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let mut params = params.limit(page);
+    loop {
+        let listed = api.list(&params).await.map_err(Error::api("list", "VitessBackups"))?;
+        let next = listed.metadata.continue_.clone().filter(|token| !token.is_empty());
+        listed.into_iter().for_each(&mut note);
+        match next {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}
+
 /// The claims of a namespace, by name.
 ///
 /// # Errors
@@ -223,6 +248,7 @@ pub async fn claims(api: &Api<PersistentVolumeClaim>) -> Result<BTreeMap<String,
     Ok(claims.into_iter().map(|claim| (claim.name_any(), claim)).collect())
 }
 
-fn job_of(pod: &Pod) -> Option<&str> {
+/// The name of a pod's Job.
+pub(super) fn job_of(pod: &Pod) -> Option<&str> {
     pod.labels().get("batch.kubernetes.io/job-name").map(String::as_str)
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
 use super::context::Context;
-use super::error::Error;
+use super::error::{Error, optional};
 use super::kinds::Run;
-use super::{act, observe, status};
-use crate::api::VitessBackupStorage;
+use super::{act, inventory, observe, status};
+use crate::api::{VitessBackup, VitessBackupStorage};
 use crate::plan::{self, Event, Plan, Requeue};
 
 /// One look at a VitessBackup or a VitessRestore.
@@ -41,6 +41,9 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
         status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
         note_end(object, K::run(&status), context); // no network
     }
+    if plan::has_removed(&events) {
+        context.touched.touch(&object.namespace().unwrap_or_default(), object.storage_name(), now); // no network
+    }
     context.publish(object, &events).await; // network
     context.backoff.succeeded(&key(object));
     Ok(match (done.refusal, requeue) {
@@ -67,16 +70,37 @@ pub async fn storage(
 }
 
 async fn one_storage(object: &VitessBackupStorage, context: &Context) -> Result<Action, Error> {
-    let namespace = object.namespace().unwrap_or_default();
-    let api = kube::Api::namespaced(context.client.clone(), &namespace);
-    let seen = plan::storage::Seen { claims: observe::claims(&api).await? }; // network
-    let Plan { actions: _, status, requeue, events } = plan::storage::next(object, &seen, Timestamp::now()); // no network
-    if let Some(status) = status {
+    let now = Timestamp::now();
+    let mut seen = inventory::observe(context, object, now).await?; // network
+    seen.inventory.taken = inventory::take_in(context, object, &seen.inventory, now).await?; // network
+    let Plan { actions, status, requeue, events } = plan::storage::next(object, &seen, now); // no network
+    let refusal = inventory::carry_out(context, object, actions).await?; // network
+    if let Some(mut status) = status {
+        if let Some(refusal) = &refusal {
+            plan::inventory::refused(&mut status, object.metadata.generation, now, refusal); // no network
+        }
         status::apply(&context.client, object, None, object.status.as_ref(), &status).await?; // network
     }
     context.publish(object, &events).await; // network
     context.backoff.succeeded(&key(object));
-    Ok(action(requeue))
+    Ok(match refusal {
+        Some(_) => Action::requeue(context.backoff.failed(&key(object))),
+        None => action(requeue),
+    })
+}
+
+/// One look at a record of which only the metadata are watched: it is read, and then looked at as any VitessBackup.
+///
+/// # Errors
+/// As [`run`].
+pub async fn record(object: Arc<PartialObjectMeta<VitessBackup>>, context: Arc<Context>) -> Result<Action, Error> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let api: kube::Api<DeserializeGuard<VitessBackup>> = kube::Api::namespaced(context.client.clone(), &namespace);
+    let found = optional(api.get(&name).await).map_err(Error::api("read", format!("VitessBackup {name}")))?; // network
+    match found {
+        Some(found) => Box::pin(run(Arc::new(found), context)).await, // network
+        None => Ok(Action::await_change()),
+    }
 }
 
 /// An object that this version of the operator cannot read keeps its status; whoever wrote it is told.
@@ -96,6 +120,10 @@ fn note_end<K: Run>(before: &K, after: &crate::api::RunStatus, context: &Context
     }
     let reason = after.failure.as_ref().map_or("None", |failure| failure.reason.as_str());
     tracing::info!(kind = K::KIND, object = before.name_any(), ?phase, reason, "a run has ended");
+    if K::STORES {
+        let namespace = before.namespace().unwrap_or_default();
+        context.touched.touch(&namespace, before.storage_name(), Timestamp::now());
+    }
     context.metrics.run_ended(K::KIND, phase, reason);
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, SelectAll};
-use futures::{Stream, StreamExt, future};
+use futures::{Stream, StreamExt, TryStreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -23,20 +23,27 @@ use super::context::Context;
 use super::error::Error;
 use super::kinds::Run;
 use super::{Shutdown, reconcile};
-use crate::api::VitessBackupStorage;
-use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_RUN_KIND};
+use crate::api::{VitessBackup, VitessBackupStorage};
+use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_ORIGIN, LABEL_RUN_KIND, ORIGIN_INVENTORY};
+use crate::resources::record;
 use crate::resources::storage::claim;
 
 /// A Kubernetes object that may be one that this version cannot read.
 type Guarded<K> = DeserializeGuard<K>;
-type Requests<K> = BoxStream<'static, Result<ReconcileRequest<Guarded<K>>, watcher::Error>>;
+type Requests<K> = RequestsOf<Guarded<K>>;
+type RequestsOf<O> = BoxStream<'static, Result<ReconcileRequest<O>, watcher::Error>>;
+
+/// How many records a page of the first listing has.
+const RECORDS_PAGE: u32 = 200;
 
 /// Runs the controller of one kind of run until `shutdown`.
 pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
     let client = &context.client;
     let (store, writer) = reflector::store::<Guarded<K>>();
-    let own = watcher(api::<Guarded<K>>(client, scope), watcher::Config::default())
+    let watched = K::SELECTOR.map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
+    let own = watcher(api::<Guarded<K>>(client, scope), watched)
         .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
         .applied_objects()
         .predicate_filter(worth_a_look::<K>, PredicateConfig::default())
@@ -47,13 +54,31 @@ pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: S
     let any = watcher::Config::default;
     let mut requests: SelectAll<Requests<K>> = SelectAll::new();
     requests.push(own.boxed());
-    requests.push(of_run::<K, _>(whole(api::<Job>(client, scope), engines.clone())));
-    requests.push(of_run::<K, _>(whole(api::<Pod>(client, scope), engines)));
+    requests.push(of_owner::<K, _>(whole(api::<Job>(client, scope), engines.clone())));
+    requests.push(of_owner::<K, _>(whole(api::<Pod>(client, scope), engines)));
     requests.push(of_waiting::<K, _>(whole(api::<Pod>(client, scope), tablets), &store));
     requests.push(of_waiting::<K, _>(whole(api::<Lease>(client, scope), locks), &store));
     requests.push(of_waiting::<K, _>(metadata::<PersistentVolumeClaim>(client, scope), &store));
     requests.push(of_waiting::<K, _>(whole(api::<Guarded<VitessBackupStorage>>(client, scope), any()), &store));
     drive(context, store, requests, reconcile::run::<K>, shutdown).await;
+}
+
+/// Runs the controller of records until `shutdown`. There may be ten thousand of them, of which hardly one ever calls for
+/// anything, so that only what says so is held of each.
+pub async fn records(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
+    let (store, writer) = reflector::store::<PartialObjectMeta<VitessBackup>>();
+    let records =
+        watcher::Config::default().labels(&format!("{LABEL_ORIGIN}={ORIGIN_INVENTORY}")).page_size(RECORDS_PAGE);
+    let own = watcher(api::<PartialObjectMeta<VitessBackup>>(&context.client, scope), records)
+        .default_backoff()
+        .modify(record::slim)
+        .reflect(writer)
+        .applied_objects()
+        .try_filter(|record| future::ready(record::calls(record)))
+        .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
+    let mut requests: SelectAll<RequestsOf<PartialObjectMeta<VitessBackup>>> = SelectAll::new();
+    requests.push(own.boxed());
+    drive(context, store, requests, reconcile::record, shutdown).await;
 }
 
 /// Runs the controller of VitessBackupStorage until `shutdown`.
@@ -75,33 +100,41 @@ pub async fn storages(context: Arc<Context>, scope: Option<&str>, shutdown: Shut
         };
         known.state().iter().filter(|storage| uses(storage)).map(|storage| ObjectRef::from_obj(&**storage)).collect()
     });
+    let engines = || watcher::Config::default().labels(&format!("{LABEL_RUN_KIND}=VitessBackupStorage"));
+    let here = scope.map(str::to_owned);
+    let touched = context.touched.news().filter_map(move |(namespace, name)| {
+        let watched = here.as_ref().is_none_or(|here| *here == namespace);
+        future::ready(watched.then(|| Ok(ObjectRef::new(&name).within(&namespace).into())))
+    });
     let mut requests: SelectAll<Requests<VitessBackupStorage>> = SelectAll::new();
     requests.push(own.boxed());
     requests.push(claims);
+    requests.push(touched.boxed());
+    requests.push(of_owner::<VitessBackupStorage, _>(whole(api::<Job>(client, scope), engines())));
+    requests.push(of_owner::<VitessBackupStorage, _>(whole(api::<Pod>(client, scope), engines())));
     drive(context, store, requests, reconcile::storage, shutdown).await;
 }
 
-async fn drive<K, F>(
+async fn drive<O, F>(
     context: Arc<Context>,
-    store: Store<Guarded<K>>,
-    requests: SelectAll<Requests<K>>,
-    reconcile: impl Fn(Arc<Guarded<K>>, Arc<Context>) -> F + Send + 'static,
+    store: Store<O>,
+    requests: SelectAll<RequestsOf<O>>,
+    reconcile: impl Fn(Arc<O>, Arc<Context>) -> F + Send + 'static,
     shutdown: Shutdown,
 ) where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + 'static,
+    O: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, Error>> + Send + 'static,
 {
     type Reconcile = Pin<Box<dyn Future<Output = Result<Action, Error>> + Send>>;
     let reconciler = move |object, context| -> Reconcile { Box::pin(reconcile(object, context)) };
-    let after_error = |object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>| {
-        reconcile::after_error(&*object, error, &context)
-    };
+    let after_error =
+        |object: Arc<O>, error: &Error, context: Arc<Context>| reconcile::after_error(&*object, error, &context);
     let queue = requests.take_until(shutdown);
     applier(reconciler, after_error, context, store, queue, kube::runtime::Config::default())
         .for_each(|result| {
             // Failed reconciles are logged where they are retried; an object that is gone is nothing to tell.
             if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
-                tracing::warn!(%error, kind = %K::kind(&()), "a watch failed and is started again");
+                tracing::warn!(%error, kind = %O::kind(&()), "a watch failed and is started again");
             }
             future::ready(())
         })
@@ -170,10 +203,12 @@ where
     .boxed()
 }
 
-/// The run that a Job or an engine pod belongs to.
-fn of_run<K: Run, O: Resource<DynamicType = ()> + Send + 'static>(
-    changes: BoxStream<'static, Result<O, watcher::Error>>,
-) -> Requests<K> {
+/// The run or the storage that a Job or an engine pod belongs to.
+fn of_owner<K, O>(changes: BoxStream<'static, Result<O, watcher::Error>>) -> Requests<K>
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+    O: Resource<DynamicType = ()> + Send + 'static,
+{
     requests_of(changes, |changed: &O| {
         let name = changed.annotations().get(ANNOTATION_RUN);
         let run = name.zip(changed.namespace()).map(|(name, namespace)| ObjectRef::new(name).within(&namespace));

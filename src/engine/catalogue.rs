@@ -118,20 +118,26 @@ pub async fn list(
 async fn describe(handle: &BackupHandle) -> Result<ListedBackup, EngineError> {
     let objects = handle.objects().await?;
     let look = look(handle).await?;
+    let bytes = objects.iter().map(|object| object.size).sum();
+    Ok(facts(handle.name(), objects.len() as u64, bytes, look))
+}
+
+/// What is known of a backup by its listing and a look at its MANIFEST.
+pub(super) fn facts(backup_name: &str, objects: u64, bytes: u64, look: Look) -> ListedBackup {
     let mut listed = ListedBackup {
-        name: handle.name().to_owned(),
+        name: backup_name.to_owned(),
         complete: false,
         problem: None,
         engine: None,
         incremental: false,
-        tablet_alias: handle.name().parse::<name::BackupName>().ok().map(|name| name.alias().to_string()),
-        backup_time: name::time_of(handle.name()),
+        tablet_alias: backup_name.parse::<name::BackupName>().ok().map(|name| name.alias().to_string()),
+        backup_time: name::time_of(backup_name),
         finished_time: None,
         position: None,
         purged_position: None,
         mysql_version: None,
-        size_bytes: objects.iter().map(|object| object.size).sum(),
-        objects: objects.len() as u64,
+        size_bytes: bytes,
+        objects,
         manifest: None,
     };
     match look {
@@ -151,7 +157,7 @@ async fn describe(handle: &BackupHandle) -> Result<ListedBackup, EngineError> {
             listed.manifest = Some(manifest.summary());
         }
     }
-    Ok(listed)
+    listed
 }
 
 /// What a removal did.

@@ -4,7 +4,7 @@
 //! * [`xtrabackup`]: how a restore fills the data directories from a backup of Vitess's xtrabackup engine.
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
 //! * [`kill_point`]: where tests kill a run; empty in a release build.
-//! * [`catalogue`]: what is in storage: list, remove, choose.
+//! * [`catalogue`]: what is in storage: list, remove, choose; [`inventory`]: what is in all of it.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
 //! whatever happens then, put the tablet back before anything else.
@@ -14,6 +14,7 @@ pub mod catalogue;
 mod done;
 mod error;
 mod interrupt;
+pub mod inventory;
 pub mod journal;
 pub mod kill_point;
 pub mod recover;

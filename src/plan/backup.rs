@@ -6,7 +6,7 @@ use super::accept::{self, Attached};
 use super::draft::{ACCEPTED, AT_ONCE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
 use super::observed::Observed;
 use super::run::{self, Stage};
-use super::{Action, Plan, Requeue, launch, recovery, removal, report};
+use super::{Action, Plan, Requeue, launch, records, recovery, removal, report};
 use crate::api::{
     DeletionPolicy, EngineJob, FailureStatus, JobPurpose, Phase, Tried, VitessBackup, VitessBackupSpec,
     VitessBackupStatus,
@@ -45,6 +45,9 @@ impl Next<'_> {
         if self.draft.deleted_at().is_some() {
             return self.going();
         }
+        if self.spec.backup_name.is_some() {
+            return records::stand(&mut self.draft, self.spec);
+        }
         if self.draft.phase().is_final() {
             return run::settle(&mut self.draft);
         }
@@ -60,6 +63,7 @@ impl Next<'_> {
     /// Looks for all that the backup needs, takes the locks, and notes the Job that is to be made.
     fn prepare(&mut self) -> Requeue {
         self.draft.status.storage_name = Some(self.spec.storage.name.clone());
+        self.draft.status.engine = Some(report::engine_name(self.spec.engine).to_owned());
         if let Some(shard) = &self.spec.shard {
             self.draft.status.shard = Some(shard.to_string());
         }
@@ -247,6 +251,9 @@ impl Next<'_> {
     fn going(&mut self) -> Requeue {
         if let Some(wait) = run::cancel(&mut self.draft, self.spec.pod_template.as_ref(), true) {
             return wait;
+        }
+        if self.spec.backup_name.is_some() {
+            records::name(&mut self.draft, self.spec);
         }
         if self.draft.has_finalizer(names::FINALIZER_REMOVE_BACKUP) {
             let template = self.spec.pod_template.as_ref();

@@ -371,7 +371,8 @@ fn deleting_an_object_with_its_data_removes_the_data_first() {
     world.settle();
     assert!(!world.gone);
     let args = world.args();
-    assert_eq!((args[0].as_str(), args[3].as_str()), ("remove", "--force"));
+    assert_eq!(args[0], "remove");
+    assert!(!args.contains(&"--force".to_owned()), "a shard's only complete backup stays: {args:?}");
     assert_eq!(args[args.len() - 2..], ["commerce/0", "2026-11-22.100000.zone1-0000000101"]);
     let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
     assert_eq!(pod.security_context.unwrap().run_as_user, Some(4242), "as whoever wrote the files");
@@ -400,6 +401,77 @@ fn a_removal_that_fails_is_tried_again_ever_more_seldom_and_can_be_skipped() {
     world.settle();
     assert!(world.gone);
     assert!(world.told().contains(&"DataLeft"));
+}
+
+#[test]
+fn a_shards_only_complete_backup_is_removed_when_a_person_says_so_on_the_object() {
+    let mut world = with_data_removed();
+    world.settle();
+    world.engine_ends(succeeded(Operation::Backup));
+    world.delete();
+    world.settle();
+    world.engine_ends(failed(Operation::Remove, Reason::LastGoodBackup));
+    world.assert_condition("Removed", "False", "LastGoodBackup");
+    assert!(world.condition("Removed").2.contains("backup.vitess.io/force-removal=true"));
+    assert!(!world.gone && world.made.len() == 2);
+    let force = [(names::ANNOTATION_FORCE_REMOVAL.to_owned(), "true".to_owned())].into();
+    world.object.metadata.annotations = Some(force);
+    world.settle();
+    assert_eq!(world.made.len(), 3, "at once");
+    assert!(world.args().contains(&"--force".to_owned()));
+    world.engine_ends(outcome(Operation::Remove, Verdict::Succeeded));
+    assert!(world.gone);
+}
+
+#[test]
+fn a_removal_that_waits_sees_within_a_minute_that_its_namespace_is_being_deleted() {
+    let mut world = with_data_removed();
+    world.settle();
+    world.engine_ends(succeeded(Operation::Backup));
+    world.delete();
+    world.settle();
+    for number in 1..8 {
+        world.engine_ends(failed(Operation::Remove, Reason::StorageUnreachable));
+        let requeue = world.step();
+        assert!(matches!(requeue, Requeue::After(wait) if wait <= Duration::from_secs(60)), "{requeue:?}");
+        world.pass(Duration::from_secs(10 << number));
+        world.settle();
+    }
+    world.engine_ends(failed(Operation::Remove, Reason::StorageUnreachable));
+    world.seen.namespace_terminating = true;
+    world.settle();
+    assert!(world.gone);
+}
+
+#[test]
+fn a_record_launches_nothing_and_takes_its_data_along_only_when_it_is_told_to() {
+    let record = |policy: &str| {
+        let spec = json!({
+            "storage": {"name": "backups"}, "shard": "commerce/0", "deletionPolicy": policy,
+            "backupName": "2026-11-22.100000.zone1-0000000101",
+        });
+        World::<VitessBackup>::with(object("VitessBackup", spec))
+    };
+    let mut world = record("Retain");
+    assert_eq!(world.settle(), Requeue::OnChange);
+    world.assert_condition("Complete", "Unknown", "NotListedYet");
+    assert_eq!(phase(&world), Phase::Pending);
+    world.delete();
+    world.settle();
+    assert!(world.gone && world.made.is_empty());
+
+    let mut world = record("Delete");
+    world.settle();
+    world.object.spec.deletion_policy = DeletionPolicy::Retain;
+    world.settle();
+    assert_eq!(world.object.metadata.finalizers, Some(vec![]), "a policy that was taken back");
+    world.object.spec.deletion_policy = DeletionPolicy::Delete;
+    world.settle();
+    world.delete();
+    world.settle();
+    assert_eq!(world.args()[0], "remove");
+    world.engine_ends(outcome(Operation::Remove, Verdict::Succeeded));
+    assert!(world.gone);
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub struct Draft<'a> {
     generation: Option<i64>,
     deleted_at: Option<Timestamp>,
     skip_removal: bool,
+    force_removal: bool,
     had_finalizers: Vec<String>,
     finalizers: Vec<String>,
 }
@@ -58,6 +59,7 @@ impl<'a> Draft<'a> {
             generation: meta.generation,
             deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
             skip_removal: annotation(names::ANNOTATION_SKIP_REMOVAL) == Some("true"),
+            force_removal: annotation(names::ANNOTATION_FORCE_REMOVAL) == Some("true"),
             finalizers: had_finalizers.clone(),
             had_finalizers,
         }
@@ -73,6 +75,11 @@ impl<'a> Draft<'a> {
 
     pub fn skips_removal(&self) -> bool {
         self.skip_removal
+    }
+
+    /// Whether a shard's only complete backup may be removed.
+    pub fn forces_removal(&self) -> bool {
+        self.force_removal
     }
 
     /// Moves on. Phases never go back: an earlier one is not taken.

@@ -97,7 +97,7 @@ pub fn remove(
     backup_name: &str,
 ) -> Job {
     let in_pod = storage::in_pod(&stored.spec);
-    let args = command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE);
+    let args = command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE, draft.forces_removal());
     let mut template = merged(template, stored.spec.pod_template.as_ref());
     if template.security_context.is_none() {
         // Whoever wrote the files may remove them.

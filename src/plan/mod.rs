@@ -7,8 +7,10 @@
 pub mod accept;
 pub mod backup;
 mod draft;
+pub mod inventory;
 mod launch;
 pub mod observed;
+pub mod records;
 mod recovery;
 mod removal;
 mod report;
@@ -67,6 +69,11 @@ pub struct Event {
     pub warning: bool,
     pub reason: &'static str,
     pub note: String,
+}
+
+/// Whether a plan's events tell that a backup was removed from storage.
+pub fn has_removed(events: &[Event]) -> bool {
+    events.iter().any(|event| event.reason == removal::BACKUP_REMOVED)
 }
 
 /// What a status says when the API server would not take the Job that was planned: it is tried again.

@@ -1,5 +1,8 @@
 //! Removing a backup's data before its object goes (deletionPolicy Delete).
 //!
+//! The rules are those of `vitess-backup remove`: a shard's only complete backup stays, and its object with it, until there is
+//! another one or the annotation `backup.vitess.io/force-removal: "true"` says otherwise.
+//!
 //! A namespace that is being deleted takes no new Jobs, and a storage object that is gone cannot be asked: then the data
 //! stays, a Warning event says so, and the object goes. A removal that fails is tried again, ever more seldom; the
 //! annotation `backup.vitess.io/skip-removal: "true"` lets the object go without it.
@@ -13,11 +16,17 @@ use super::run::{self, Stage};
 use super::{Action, Requeue, launch, report};
 use crate::api::{EngineJob, JobPurpose, PodTemplate};
 use crate::backup::report::{Outcome, Verdict};
-use crate::resources::names::FINALIZER_REMOVE_BACKUP;
+use crate::resources::names::{ANNOTATION_FORCE_REMOVAL, ANNOTATION_SKIP_REMOVAL, FINALIZER_REMOVE_BACKUP};
 
+/// Of the event that tells it.
+pub const BACKUP_REMOVED: &str = "BackupRemoved";
 /// How long a storage object that is gone is waited for.
 const STORAGE_LIMIT: Duration = Duration::from_secs(10 * 60);
 const LONGEST_PAUSE: u64 = 600;
+/// How long it may take until it is seen that the namespace is being deleted: nothing else wakes an object that waits.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The engine's answer when the backup is the only one that the shard could be restored from.
+const LAST_GOOD: &str = "LastGoodBackup";
 
 /// Goes on with the removal; `None` when there is nothing left to wait for and the finalizer is lifted.
 pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name: &str) -> Option<Requeue> {
@@ -47,6 +56,13 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
             return Some(Requeue::After(PATIENTLY));
         }
     };
+    if draft.forces_removal()
+        && draft.find_condition(REMOVED).is_some_and(|known| known.reason == LAST_GOOD)
+        && let Some(job) = &mut draft.status.job
+    {
+        // What it waited for has come.
+        job.launch_time = None;
+    }
     let Some(job) = draft.status.job.clone().filter(|job| job.purpose == JobPurpose::Remove) else {
         draft.condition(REMOVED, "False", "Removing", format!("{what} is being removed"));
         draft.intend(JobPurpose::Remove, 1);
@@ -58,9 +74,10 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
             draft.actions.push(Action::CreateJob(Box::new(made)));
             Some(Requeue::After(WATCH_ENGINE))
         }
-        Stage::Wait(requeue) => Some(requeue),
+        Stage::Wait(Requeue::After(wait)) => Some(Requeue::After(wait.min(LONGEST_WAIT))),
+        Stage::Wait(Requeue::OnChange) => Some(Requeue::OnChange),
         Stage::Ended { outcome, .. } if is_gone(&outcome) => {
-            draft.event("BackupRemoved", format!("{what} is removed from storage"));
+            draft.event(BACKUP_REMOVED, format!("{what} is removed from storage"));
             lift(draft, None)
         }
         Stage::Ended { outcome, log_tail } => {
@@ -81,10 +98,14 @@ fn is_gone(outcome: &Outcome) -> bool {
 
 fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Requeue {
     let pause = (10 << job.number.clamp(0, 10)).min(LONGEST_PAUSE);
+    let force = if reason == LAST_GOOD {
+        format!("to remove it all the same, annotate this object with {ANNOTATION_FORCE_REMOVAL}=true; ")
+    } else {
+        String::new()
+    };
     let message = format!(
-        "the data was not removed: {message}; trying again in {pause} s (to let this object go without it, annotate it with \
-         {}=true)",
-        crate::resources::names::ANNOTATION_SKIP_REMOVAL
+        "the data was not removed: {message}; trying again in {pause} s ({force}to let this object go without it, annotate it \
+         with {ANNOTATION_SKIP_REMOVAL}=true)"
     );
     draft.condition(REMOVED, "False", reason, message.clone());
     draft.warning("RemovalFailed", message);
@@ -94,7 +115,7 @@ fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) ->
         let at = draft.now + Duration::from_secs(pause);
         next.launch_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(super::draft::whole_seconds(at)));
     }
-    Requeue::After(Duration::from_secs(pause))
+    Requeue::After(Duration::from_secs(pause).min(LONGEST_WAIT))
 }
 
 fn lift(draft: &mut Draft<'_>, left: Option<String>) -> Option<Requeue> {

@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, REPLICATING, WHOLE};
 use super::observed::Told;
-use crate::api::{FailureStatus, ProgressStatus};
+use crate::api::{BackupEngine, FailureStatus, ProgressStatus};
 use crate::backup::report::{Outcome, ProgressLine, ReplicationOutcome};
 use crate::progress::Step;
 
@@ -107,6 +107,14 @@ pub fn failure(outcome: &Outcome, log_tail: &[String]) -> FailureStatus {
     FailureStatus { reason, message, remedy, log_tail: log_tail.to_vec() }
 }
 
+/// The engine as MANIFESTs name it.
+pub fn engine_name(engine: BackupEngine) -> &'static str {
+    match engine {
+        BackupEngine::Builtin => "builtin",
+        BackupEngine::Xtrabackup => "xtrabackup",
+    }
+}
+
 /// Bytes for people: `392.1Mi`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -131,7 +139,7 @@ fn whole_seconds(seconds: f64) -> i64 {
     seconds.ceil() as i64
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -1,4 +1,4 @@
-//! What to do for a VitessBackupStorage: say whether runs can use it.
+//! What to do for a VitessBackupStorage: say whether runs can use it, and list it from time to time.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{ACCEPTED, PATIENTLY, set_condition, whole_seconds};
+use super::inventory::{self, Next};
 use super::{Event, Plan, Requeue};
 use crate::api::{VitessBackupStorage, VitessBackupStorageSpec, VitessBackupStorageStatus};
 use crate::resources::storage::claim;
@@ -14,33 +15,38 @@ use crate::resources::storage::claim;
 /// Why a storage cannot be used: a condition's reason, and what to do.
 pub type Problem = (&'static str, String);
 
-/// What a storage's plan looks at: the claims of its namespace, by name.
-#[derive(Clone, Debug, Default)]
+/// What a storage's plan looks at.
+#[derive(Clone, Debug)]
 pub struct Seen {
+    /// The claims of its namespace, by name.
     pub claims: BTreeMap<String, PersistentVolumeClaim>,
+    pub inventory: inventory::Seen,
 }
 
-/// The storage's next status.
+/// The storage's next status, and the Jobs that list it.
 pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<VitessBackupStorageStatus> {
     let mut status = storage.status.clone().unwrap_or_default();
+    if storage.metadata.deletion_timestamp.is_some() {
+        // Its Jobs and records go with it.
+        return Plan { actions: Vec::new(), status: None, requeue: Requeue::OnChange, events: Vec::new() };
+    }
     status.observed_generation = storage.metadata.generation;
-    let mut conditions = std::mem::take(&mut status.conditions);
     let (value, reason, message) = match problem(storage, &seen.claims) {
         None if storage.spec.file.is_none() => ("True", "Configured", "runs can use this storage".to_owned()),
         None => ("True", "VolumeFound", "runs can use this storage".to_owned()),
         Some((reason, message)) => ("False", reason, message),
     };
-    let before = conditions.iter().find(|condition| condition.type_ == ACCEPTED).map(|known| known.reason.clone());
+    let before = status.conditions.iter().find(|condition| condition.type_ == ACCEPTED);
+    let changed = before.is_none_or(|known| known.reason != reason);
     let time = Time(whole_seconds(now));
-    set_condition(&mut conditions, time, storage.metadata.generation, ACCEPTED, value, reason, message.clone());
-    let changed = before.as_deref() != Some(reason);
+    set_condition(&mut status.conditions, time, storage.metadata.generation, ACCEPTED, value, reason, message.clone());
     let event = Event { warning: value == "False", reason, note: message };
-    Plan {
-        actions: Vec::new(),
-        status: Some(VitessBackupStorageStatus { conditions, ..status }),
-        requeue: if value == "True" { Requeue::OnChange } else { Requeue::After(PATIENTLY) },
-        events: if changed { vec![event] } else { Vec::new() },
-    }
+    let events = if changed { vec![event] } else { Vec::new() };
+    let mut next = Next { storage, seen: &seen.inventory, now, status, actions: Vec::new(), events };
+    let requeue = next.go_on(value == "True");
+    let Next { status, actions, events, .. } = next;
+    let requeue = if value == "True" { requeue } else { Requeue::After(PATIENTLY) };
+    Plan { actions, status: Some(status), requeue, events }
 }
 
 /// Why this storage cannot be used now.
@@ -90,12 +96,17 @@ mod tests {
     }
 
     fn on_claim() -> VitessBackupStorage {
-        storage(&json!({"file": {"persistentVolumeClaim": {"claimName": "vitess-backups"}}}))
+        storage(&json!({"file": {"persistentVolumeClaim": {"claimName": "vitess-backups"}}, "inventoryInterval": "0s"}))
+    }
+
+    fn without_claims() -> Seen {
+        let settings = std::sync::Arc::new(crate::resources::settings::Settings::new("operator:1"));
+        Seen { claims: BTreeMap::new(), inventory: inventory::Seen::nothing(settings) }
     }
 
     fn with_claim(phase: &str) -> Seen {
         let claim = serde_json::from_value(json!({"status": {"phase": phase}})).unwrap();
-        Seen { claims: BTreeMap::from([("vitess-backups".to_owned(), claim)]) }
+        Seen { claims: BTreeMap::from([("vitess-backups".to_owned(), claim)]), ..without_claims() }
     }
 
     const NOW: &str = "2026-01-01T00:00:00.5Z";
@@ -103,14 +114,14 @@ mod tests {
     #[test]
     fn a_claim_that_does_not_exist_is_a_condition_that_heals_when_it_does() {
         let mut object = on_claim();
-        let plan = next(&object, &Seen::default(), NOW.parse().unwrap());
+        let plan = next(&object, &without_claims(), NOW.parse().unwrap());
         let condition = plan.status.as_ref().unwrap().conditions[0].clone();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "VolumeNotFound"));
         assert!(condition.message.contains("create the PersistentVolumeClaim"), "{}", condition.message);
         assert_eq!(plan.events.len(), 1);
         object.status = plan.status;
 
-        let again = next(&object, &Seen::default(), NOW.parse().unwrap());
+        let again = next(&object, &without_claims(), NOW.parse().unwrap());
         assert_eq!(
             (again.status, again.events),
             (object.status.clone(), vec![]),
@@ -128,11 +139,11 @@ mod tests {
         let reason =
             |object: &VitessBackupStorage, seen: &Seen| problem(object, &seen.claims).map(|(reason, _)| reason);
         assert_eq!(reason(&on_claim(), &with_claim("Lost")), Some("VolumeLost"));
-        assert_eq!(reason(&storage(&json!({})), &Seen::default()), Some("StorageInvalid"));
+        assert_eq!(reason(&storage(&json!({})), &without_claims()), Some("StorageInvalid"));
         let s3 = storage(&json!({"s3": {"bucket": "backups"}}));
-        assert_eq!(reason(&s3, &Seen::default()), None);
-        let plan = next(&s3, &Seen::default(), NOW.parse().unwrap());
+        assert_eq!(reason(&s3, &without_claims()), None);
+        let plan = next(&s3, &without_claims(), NOW.parse().unwrap());
         assert_eq!(plan.status.unwrap().conditions[0].reason, "Configured");
-        assert_eq!(reason(&storage(&json!({"file": {"hostPath": {"path": "/a"}}})), &Seen::default()), None);
+        assert_eq!(reason(&storage(&json!({"file": {"hostPath": {"path": "/a"}}})), &without_claims()), None);
     }
 }

@@ -7,6 +7,7 @@ use crate::api::{
     XtrabackupRestoreOptions,
 };
 use crate::backup::bytes::ByteSize;
+use crate::backup::inventory::Digest;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// Where the engine writes its outcome for the kubelet.
@@ -202,14 +203,23 @@ pub fn recover(attachment: &Attachment, storage: &[String], deadline: GoDuration
     args
 }
 
-/// `vitess-backup remove --force …`. By force, because whoever sets deletionPolicy Delete has asked for just this, also for
-/// a shard's only good backup.
-pub fn remove(shard: &str, backup_name: &str, storage: &[String], deadline: GoDuration) -> Vec<String> {
+/// `vitess-backup remove …`; `force` also a shard's only complete backup.
+pub fn remove(shard: &str, backup_name: &str, storage: &[String], deadline: GoDuration, force: bool) -> Vec<String> {
     let mut args = vec!["remove".to_owned()];
     args.extend_from_slice(storage);
-    args.push("--force".to_owned());
+    args.extend(force.then(|| "--force".to_owned()));
     args.extend(reporting(deadline));
     args.extend([shard.to_owned(), backup_name.to_owned()]);
+    args
+}
+
+/// `vitess-backup inventory …`. `known` is left out when it is of nothing.
+pub fn inventory(storage: &[String], known: &Digest, limit: ByteSize, deadline: GoDuration) -> Vec<String> {
+    let mut args = vec!["inventory".to_owned()];
+    args.extend_from_slice(storage);
+    args.push(format!("--report-limit={limit}"));
+    args.extend(reporting(deadline));
+    args.extend((*known != Digest::default()).then(|| format!("--known={known}")));
     args
 }
 

@@ -54,7 +54,7 @@ spec: {file: {hostPath: {path: /mnt/backups}}}
     let identity = EngineSecurityContext { run_as_user: Some(1000), fs_group: Some(2000), ..Default::default() };
     let template = PodTemplate { security_context: Some(identity), ..PodTemplate::default() };
     let deadline = GoDuration(Duration::from_secs(1800));
-    let args = command::remove("commerce/-80", "2021-04-29.133050.zone1-0000000101", &in_pod.args, deadline);
+    let args = command::remove("commerce/-80", "2021-04-29.133050.zone1-0000000101", &in_pod.args, deadline, true);
     let pod = pod::plain(&settings(), &in_pod, Some("data-103"), args, &template);
     let job = job(&owner(), JobPurpose::Remove, 2, deadline.0, pod, &template, &settings());
     insta::assert_snapshot!(serde_saphyr::to_string(&serde_json::to_value(job).unwrap()).unwrap());

@@ -9,6 +9,7 @@ pub mod job;
 pub mod names;
 pub mod pod;
 pub mod rbac;
+pub mod record;
 pub mod settings;
 pub mod storage;
 pub mod tablet;

@@ -21,6 +21,20 @@ pub const ANNOTATION_LOCK_OF: &str = "backup.vitess.io/lock-of";
 /// Set to "true" by a person to let a VitessBackup go although its data could not be removed.
 pub const ANNOTATION_SKIP_REMOVAL: &str = "backup.vitess.io/skip-removal";
 
+/// Set to "true" by a person to have a deletion remove a shard's only complete backup.
+pub const ANNOTATION_FORCE_REMOVAL: &str = "backup.vitess.io/force-removal";
+
+/// Where a VitessBackup comes from: [`ORIGIN_INVENTORY`] on records of backups that were found in storage, and absent on
+/// what people and their tools create.
+pub const LABEL_ORIGIN: &str = "backup.vitess.io/origin";
+pub const ORIGIN_INVENTORY: &str = "inventory";
+/// On a record: the VitessBackupStorage, the keyspace and the shard, as far as a label can hold them.
+pub const LABEL_STORAGE: &str = "backup.vitess.io/storage";
+pub const LABEL_KEYSPACE: &str = "backup.vitess.io/keyspace";
+pub const LABEL_SHARD: &str = "backup.vitess.io/shard";
+/// On a record: `<storage>/<keyspace>/<shard>/<backup name>`, of which its name is made.
+pub const ANNOTATION_RECORD_OF: &str = "backup.vitess.io/record-of";
+
 /// The data in storage goes before the object does (deletionPolicy Delete).
 pub const FINALIZER_REMOVE_BACKUP: &str = "backup.vitess.io/remove-backup";
 /// A run is under way: its engine is stopped and the tablet put back before the object goes.
@@ -39,13 +53,54 @@ pub fn job_name(run_name: &str, run_uid: &str, purpose: JobPurpose, number: i32)
     format!("{}{suffix}", stem.trim_end_matches('-'))
 }
 
-/// `backup`, `restore`, `recover`, `remove`.
+/// The name of the record of a backup, from what its annotation [`ANNOTATION_RECORD_OF`] says: all but the storage for
+/// people, and a checksum of the whole.
+pub fn record_name(record_of: &str) -> String {
+    const ROOM: usize = 200;
+    let mut parts = record_of.rsplitn(4, '/');
+    let mut part = || parts.next().unwrap_or_default();
+    let (backup, shard, keyspace) = (part(), part(), part());
+    let plain = |c: char| match c.to_ascii_lowercase() {
+        c if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' => c,
+        _ => '-',
+    };
+    let stem: String = format!("{keyspace}-{}-{backup}", shard_label(shard)).chars().map(plain).take(ROOM).collect();
+    format!("{}-{:08x}", stem.trim_matches('-'), crc32fast::hash(record_of.as_bytes()))
+}
+
+/// A text as the value of a label: as it is where it can be one, else made into one, with a checksum.
+pub fn label_value(text: &str) -> String {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    let fits = text.len() <= NAME_LIMIT && text.chars().all(inner);
+    if fits && edge(text.chars().next()) && edge(text.chars().last()) {
+        return text.to_owned();
+    }
+    let stem: String = text.chars().map(|c| if inner(c) { c } else { '-' }).take(50).collect();
+    let stem = stem.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let dash = if stem.is_empty() { "" } else { "-" };
+    format!("{stem}{dash}{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+/// A shard as the value of a label, which cannot begin or end with a dash: `x-80`, `80-x`, as planetscale's operator does.
+pub fn shard_label(shard: &str) -> String {
+    match shard.split_once('-') {
+        Some((from, to)) => {
+            let bound = |text: &str| if text.is_empty() { "x".to_owned() } else { text.to_owned() };
+            label_value(&format!("{}-{}", bound(from), bound(to)))
+        }
+        None => label_value(shard),
+    }
+}
+
+/// `backup`, `restore`, `recover`, `remove`, `inventory`.
 pub fn purpose_text(purpose: JobPurpose) -> &'static str {
     match purpose {
         JobPurpose::Backup => "backup",
         JobPurpose::Restore => "restore",
         JobPurpose::Recover => "recover",
         JobPurpose::Remove => "remove",
+        JobPurpose::Inventory => "inventory",
     }
 }
 
@@ -118,6 +173,30 @@ mod tests {
         let shard = |text: &str| Lock::shard(&text.parse().unwrap()).lease;
         assert_ne!(shard("commerce/-80"), shard("commerce/80-"));
         assert!(shard("commerce/-").starts_with("vitess-backup-shard-commerce-"));
+    }
+
+    #[test]
+    fn records_have_names_that_people_can_read_and_nothing_else_has() {
+        let name = |text: &str| record_name(text);
+        let one = name("main/commerce/-80/2021-04-29.133050.zone1-0000000101");
+        assert!(one.starts_with("commerce-x-80-2021-04-29-133050-zone1-0000000101-"), "{one}");
+        assert_ne!(one, name("main/commerce/80-/2021-04-29.133050.zone1-0000000101"));
+        assert_ne!(one, name("other/commerce/-80/2021-04-29.133050.zone1-0000000101"));
+        assert_ne!(name("a/b/0/X"), name("a/b/0/x"));
+        assert!(name(&format!("a/b/0/{}", "x".repeat(255))).len() < 253);
+        assert!(name("a/b/-/--").chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
+        assert!(name("a/_/-/--").starts_with(|c: char| c.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn labels_hold_what_they_can_and_a_checksum_of_the_rest() {
+        assert_eq!(["-80", "80-", "-", "80-c0", "0"].map(shard_label), ["x-80", "80-x", "x-x", "80-c0", "0"]);
+        assert_eq!(label_value("my_keyspace.2"), "my_keyspace.2");
+        for text in ["a".repeat(64), "_a".to_owned(), "a.".to_owned(), "..".to_owned(), "a b".to_owned()] {
+            let label = label_value(&text);
+            let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+            assert!(label.len() <= 63 && edge(label.chars().next()) && edge(label.chars().last()), "{text}: {label}");
+        }
     }
 
     #[test]

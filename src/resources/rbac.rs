@@ -26,13 +26,19 @@ pub const WATCHED: &[Rule] = &[
     },
     Rule {
         api_group: "backup.vitess.io",
+        resources: &["vitessbackups"],
+        verbs: &["create", "delete"],
+        why: "records of the backups that are found in storage",
+    },
+    Rule {
+        api_group: "backup.vitess.io",
         resources: &["vitessbackupstorages/status", "vitessbackups/status", "vitessrestores/status"],
         verbs: &["patch"],
         why: "status",
     },
     Rule {
         api_group: "backup.vitess.io",
-        resources: &["vitessbackups/finalizers", "vitessrestores/finalizers"],
+        resources: &["vitessbackupstorages/finalizers", "vitessbackups/finalizers", "vitessrestores/finalizers"],
         verbs: &["update"],
         why: "owner references that block deletion, where the cluster checks for them",
     },

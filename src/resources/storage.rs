@@ -60,6 +60,7 @@ pub fn in_pod(storage: &VitessBackupStorageSpec) -> StorageInPod {
         ceph,
         credentials_secret,
         service_account_name,
+        inventory_interval: _,
         pod_template: _,
     } = storage;
     let mut pod = StorageInPod { service_account_name: service_account_name.clone(), ..StorageInPod::default() };
@@ -76,6 +77,13 @@ pub fn in_pod(storage: &VitessBackupStorageSpec) -> StorageInPod {
 }
 
 impl StorageInPod {
+    /// For a pod that changes nothing.
+    pub fn read_only(&mut self) {
+        for mount in &mut self.mounts {
+            mount.read_only = Some(true);
+        }
+    }
+
     fn file(&mut self, file: &FileStorage) {
         let FileStorage { persistent_volume_claim, nfs, host_path, root } = file;
         self.mount(

@@ -1,6 +1,8 @@
 //! Ceph's object gateway as Vitess uses it: over S3, with a configuration file of its own and one bucket for each keyspace,
 //! which is made when it is first needed.
 
+mod buckets;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path as FsPath;
@@ -237,7 +239,11 @@ impl ObjectStore for CephStore {
         }
     }
 
+    /// Without a prefix: the keyspaces.
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        if prefix.is_none_or(|prefix| prefix.as_ref().is_empty()) {
+            return self.keyspaces().await;
+        }
         let listed = self.bucket(prefix)?.list_with_delimiter(prefix).await.map(Some);
         let nothing = || ListResult {
             common_prefixes: Vec::new(),

@@ -25,6 +25,7 @@ mod location;
 pub mod parts;
 mod removal;
 mod s3;
+mod survey;
 mod upload;
 
 use std::fmt;
@@ -41,6 +42,7 @@ pub use local::{ToDisk, leave_behind, read_ahead, read_block, read_from_begin_to
 pub use location::{
     AzblobLocation, CephLocation, GcsLocation, Location, ParseEncryptionError, S3Location, ServerSideEncryption,
 };
+pub use survey::{Contents, Held, Survey};
 
 use crate::topo::KeyspaceShard;
 use file::FileStore;

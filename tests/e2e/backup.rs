@@ -16,11 +16,11 @@ pub fn backup_yaml(name: &str, storage: &str, uid: u32, deletion_policy: &str) -
     )
 }
 
-/// A VitessBackupStorage of file type on the shard's own volume for backups.
+/// A VitessBackupStorage of file type on the shard's own volume for backups. It is not listed: see `inventory`.
 pub fn storage_yaml(name: &str, root: &str) -> String {
     format!(
         "apiVersion: backup.vitess.io/v1alpha1\nkind: VitessBackupStorage\nmetadata: {{name: {name}}}\nspec:\n  \
-         file: {{persistentVolumeClaim: {{claimName: vitess-backups}}, root: {root}}}\n"
+         file: {{persistentVolumeClaim: {{claimName: vitess-backups}}, root: {root}}}\n  inventoryInterval: 0s\n"
     )
 }
 

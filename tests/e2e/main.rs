@@ -6,6 +6,7 @@ mod ground;
 
 mod backup;
 mod healing;
+mod inventory;
 mod restore;
 mod storage;
 mod vitess;

@@ -7,6 +7,7 @@ mod conformance;
 mod credentials;
 mod faults;
 mod file;
+mod inventory;
 mod proxy;
 mod remote;
 mod servers;

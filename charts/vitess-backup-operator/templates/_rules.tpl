@@ -11,12 +11,16 @@ the Jobs that it creates, and Leases.
 - apiGroups: [backup.vitess.io]
   resources: [vitessbackups, vitessrestores]
   verbs: [patch]
+# What is found in storage has a record each.
+- apiGroups: [backup.vitess.io]
+  resources: [vitessbackups]
+  verbs: [create, delete]
 - apiGroups: [backup.vitess.io]
   resources: [vitessbackupstorages/status, vitessbackups/status, vitessrestores/status]
   verbs: [patch]
 # Owner references that block deletion ask for this where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 - apiGroups: [backup.vitess.io]
-  resources: [vitessbackups/finalizers, vitessrestores/finalizers]
+  resources: [vitessbackupstorages/finalizers, vitessbackups/finalizers, vitessrestores/finalizers]
   verbs: [update]
 # Engine pods are Jobs.
 - apiGroups: [batch]

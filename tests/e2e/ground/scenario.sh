@@ -69,3 +69,10 @@ END
   in_namespace delete pod "$pod" --wait=false >/dev/null
   return $status
 }
+
+# operator_rss: resident memory of the operator's process in KiB. The nodes' processes are this machine's.
+operator_rss() {
+  local pid
+  pid=$(pgrep -o -f '[v]itess-backup operator') || return 1
+  awk '/^VmRSS:/ {print $2}' "/proc/$pid/status"
+}
