@@ -39,7 +39,8 @@ pub struct RunStatus {
     /// `Accepted`: the spec and all that it names can be used. `EngineRunning`: an engine pod runs. `Complete`: the run
     /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
     /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
-    /// whether the data was removed, while an object with deletionPolicy Delete goes.
+    /// whether the data was removed, while an object with deletionPolicy Delete goes. `Verified`: whether what is in storage
+    /// was found whole, see status.verification; Unknown while that is being found out, and when it could not be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -162,6 +163,8 @@ pub enum JobPurpose {
     Recover,
     /// Removes a backup's data.
     Remove,
+    /// Checks a backup that is there.
+    Verify,
 }
 
 /// The Job that does the work now.

@@ -33,7 +33,7 @@ What is damaged is named, and the exit code is then 6.";
 const EXAMPLE: &str = "\
 Examples:
   vitess-backup verify --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101
-  vitess-backup verify --level restore --scratch-dir /var/tmp --assertion customers=SELECT/**/COUNT(*)>0/**/FROM/**/customer --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101";
+  vitess-backup verify --level restore --scratch-dir /var/tmp --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101";
 
 /// Check a stored backup, or restore it to scratch and check what is in it
 #[derive(Debug, Args)]

@@ -20,6 +20,14 @@ const BUFFER_POOL: &str = "ib_buffer_pool";
 /// How many problems of file entries are told.
 const ENTRIES_TOLD: usize = 5;
 
+/// Fields that came together.
+type Era<'a, const N: usize> = [(&'static str, &'a String); N];
+
+/// One of them that is there.
+fn told(era: &[(&'static str, &String)]) -> Option<&'static str> {
+    era.iter().find(|(_, text)| !text.is_empty()).map(|(field, _)| *field)
+}
+
 /// What is wrong with the MANIFEST of the backup that lies in storage as `<shard>/<name>`, one sentence each.
 pub fn problems(manifest: &Manifest, shard: &KeyspaceShard, name: &str) -> Vec<String> {
     let mut look = Look { problems: Vec::new() };
@@ -70,17 +78,16 @@ impl Look {
 
     /// Fields came with Vitess versions: whoever writes the later ones writes the earlier ones too.
     fn presence(&mut self, manifest: &Manifest) {
-        let since_3: [(&str, &String); 3] = [
+        let since_3: Era<'_, 3> = [
             ("BackupMethod", &manifest.backup_method),
             ("BackupTime", &manifest.backup_time),
             ("FinishedTime", &manifest.finished_time),
         ];
-        let since_16: [(&str, &String); 3] =
+        let since_16: Era<'_, 3> =
             [("TabletAlias", &manifest.tablet_alias), ("Keyspace", &manifest.keyspace), ("Shard", &manifest.shard)];
-        let since_18 = [("MySQLVersion", &manifest.mysql_version)];
-        let since_19 = [("BackupName", &manifest.backup_name)];
-        let eras: [&[(&str, &String)]; 4] = [&since_3, &since_16, &since_18, &since_19];
-        let told = |era: &[(&str, &String)]| era.iter().find(|(_, text)| !text.is_empty()).map(|(field, _)| *field);
+        let since_18: Era<'_, 1> = [("MySQLVersion", &manifest.mysql_version)];
+        let since_19: Era<'_, 1> = [("BackupName", &manifest.backup_name)];
+        let eras: [&[(&'static str, &String)]; 4] = [&since_3, &since_16, &since_18, &since_19];
         let Some((newest, witness)) =
             eras.iter().enumerate().rev().find_map(|(number, era)| Some((number, told(era)?)))
         else {
@@ -255,9 +262,11 @@ impl Look {
 }
 
 fn path(entry: &FileEntry) -> Option<String> {
-    // Vitess skips an entry without a name, and the index counts.
-    let named = !entry.name.is_empty() || !entry.parent_path.is_empty();
-    named.then(|| entry.path_below_base().err().map(|error| error.to_string()))?
+    if entry.name.is_empty() {
+        // Vitess's restore would skip it.
+        return Some("it has no Name".to_owned());
+    }
+    entry.path_below_base().err().map(|error| error.to_string())
 }
 
 /// The two directories of InnoDB's are flat, but for the redo log's own; all else is Data.

@@ -87,6 +87,7 @@ fn a_field_that_makes_no_sense_is_named() {
         ("/FileEntries", Value::Null, "it names no files"),
         ("/FileEntries/0/Base", json!("BinLog"), "a binary log is in no full backup"),
         ("/FileEntries/0/Base", json!("Elsewhere"), "there is no Base Elsewhere"),
+        ("/FileEntries/0/Name", Value::Null, "FileEntries[0] (): it has no Name"),
         ("/FileEntries/0/ParentPath", json!("/tmp"), "asks for the parent path"),
         ("/FileEntries/0/Name", json!("../x"), "is not a plain path"),
         ("/FileEntries/0/Hash", json!("0A0B0C0D"), "is not 8 lower-case hex digits"),

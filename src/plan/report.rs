@@ -23,6 +23,7 @@ pub fn progress(told: &Told, before: Option<ProgressStatus>) -> Option<ProgressS
     status.step = Some(format!("{step:?}"));
     status.summary = Some(match status.percent {
         Some(percent) if step == Step::CopyingFiles => format!("{percent}%"),
+        Some(percent) if matches!(step, Step::Verifying | Step::CheckingTables) => format!("{step:?} {percent}%"),
         _ => format!("{step:?}"),
     });
     Some(status)
@@ -131,7 +132,7 @@ fn whole_seconds(seconds: f64) -> i64 {
     seconds.ceil() as i64
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -20,6 +20,10 @@ pub const ANNOTATION_RUN: &str = "backup.vitess.io/run";
 pub const ANNOTATION_LOCK_OF: &str = "backup.vitess.io/lock-of";
 /// Set to "true" by a person to let a VitessBackup go although its data could not be removed.
 pub const ANNOTATION_SKIP_REMOVAL: &str = "backup.vitess.io/skip-removal";
+/// Any new value asks for a verification of a backup that is there.
+pub const ANNOTATION_VERIFY_AT: &str = "backup.vitess.io/verify-at";
+/// How deep that one looks: `Objects` or `Restore`.
+pub const ANNOTATION_VERIFY: &str = "backup.vitess.io/verify";
 
 /// The data in storage goes before the object does (deletionPolicy Delete).
 pub const FINALIZER_REMOVE_BACKUP: &str = "backup.vitess.io/remove-backup";
@@ -39,13 +43,14 @@ pub fn job_name(run_name: &str, run_uid: &str, purpose: JobPurpose, number: i32)
     format!("{}{suffix}", stem.trim_end_matches('-'))
 }
 
-/// `backup`, `restore`, `recover`, `remove`.
+/// `backup`, `restore`, `recover`, `remove`, `verify`.
 pub fn purpose_text(purpose: JobPurpose) -> &'static str {
     match purpose {
         JobPurpose::Backup => "backup",
         JobPurpose::Restore => "restore",
         JobPurpose::Recover => "recover",
         JobPurpose::Remove => "remove",
+        JobPurpose::Verify => "verify",
     }
 }
 
