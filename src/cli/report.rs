@@ -160,8 +160,9 @@ impl Monitor for Reporter {
         state.step = step;
         if step == Step::CheckingTables {
             // What was restored is done; now tables are counted.
-            [&self.bytes_done, &self.bytes_total, &self.files_done, &self.files_total]
-                .map(|count| count.store(0, Ordering::Relaxed));
+            for count in [&self.bytes_done, &self.bytes_total, &self.files_done, &self.files_total] {
+                count.store(0, Ordering::Relaxed);
+            }
         }
         // A rate is of one step: the wait before it says nothing.
         state.samples = vec![(Instant::now(), self.bytes_done.load(Ordering::Relaxed))];

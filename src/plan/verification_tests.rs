@@ -16,7 +16,7 @@ fn spec(more: Value) -> Value {
 
 /// A backup that has just succeeded and given back what it held.
 fn taken(more: Value) -> World<VitessBackup> {
-    let mut world = World::with(object("VitessBackup", spec(more)));
+    let mut world: World<VitessBackup> = World::with(object("VitessBackup", spec(more)));
     world.settle();
     world.engine_ends(succeeded(Operation::Backup));
     assert_eq!(world.object.status.as_ref().unwrap().run.phase, Some(Phase::Succeeded));
