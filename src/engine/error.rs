@@ -310,6 +310,24 @@ impl EngineError {
         }
     }
 
+    /// For what only a verification finds.
+    fn verification_remedy(&self) -> &'static str {
+        match self {
+            Self::StreamDamaged { .. } => {
+                "A stored object is damaged, or MANIFEST and objects do not belong together: use another backup, and check the storage"
+            }
+            Self::ObjectsUnexpected { .. } => {
+                "MANIFEST and objects do not belong together: use another backup, and find out what changes objects in the storage"
+            }
+            Self::TablesCorrupt { .. } => {
+                "Take a new backup; where it is the same, run CHECK TABLE on the tablet that was backed up and rebuild it from another replica"
+            }
+            _ => {
+                "See whether the backup lacks the data or the assertion asks for too much; where it is the backup, take a new one"
+            }
+        }
+    }
+
     fn remedy(&self) -> String {
         let remedy = match self {
             Self::InvalidArguments(_) | Self::Shard(_) => "Correct the arguments; --help lists them",
@@ -395,18 +413,10 @@ impl EngineError {
             | Self::TarNotSupported { .. }
             | Self::PositionUnknown { .. }
             | Self::Xtrabackup { .. } => self.xtrabackup_remedy(),
-            Self::StreamDamaged { .. } => {
-                "A stored object is damaged, or MANIFEST and objects do not belong together: use another backup, and check the storage"
-            }
-            Self::ObjectsUnexpected { .. } => {
-                "MANIFEST and objects do not belong together: use another backup, and find out what changes objects in the storage"
-            }
-            Self::TablesCorrupt { .. } => {
-                "Take a new backup; where it is the same, run CHECK TABLE on the tablet that was backed up and rebuild it from another replica"
-            }
-            Self::AssertionsFailed { .. } => {
-                "See whether the backup lacks the data or the assertion asks for too much; where it is the backup, take a new one"
-            }
+            Self::StreamDamaged { .. }
+            | Self::ObjectsUnexpected { .. }
+            | Self::TablesCorrupt { .. }
+            | Self::AssertionsFailed { .. } => self.verification_remedy(),
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",

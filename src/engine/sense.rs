@@ -197,8 +197,9 @@ impl Look {
 
     /// What we write and Vitess does not.
     fn own_fields(&mut self, manifest: &Manifest) {
-        let texts =
-            |value: &serde_json::Value| value.as_array().is_some_and(|all| all.iter().all(|one| one.is_string()));
+        let texts = |value: &serde_json::Value| {
+            value.as_array().is_some_and(|all| all.iter().all(serde_json::Value::is_string))
+        };
         for field in [EMPTY_DIRECTORIES, NOT_CARRIED] {
             if manifest.unknown.get(field).is_some_and(|value| !texts(value)) {
                 self.say(format!("its {field} is no list of texts"));

@@ -8,14 +8,14 @@ use crate::progress::Step;
 
 const NAME: &str = "2026-11-22.100000.zone1-0000000101";
 
-fn spec(more: Value) -> Value {
+fn spec(more: &Value) -> Value {
     let mut spec = json!({"storage": {"name": "backups"}, "tablet": "zone1-0000000101"});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
 }
 
 /// A backup that has just succeeded and given back what it held.
-fn taken(more: Value) -> World<VitessBackup> {
+fn taken(more: &Value) -> World<VitessBackup> {
     let mut world: World<VitessBackup> = World::with(object("VitessBackup", spec(more)));
     world.settle();
     world.engine_ends(succeeded(Operation::Backup));
@@ -24,7 +24,7 @@ fn taken(more: Value) -> World<VitessBackup> {
 }
 
 fn verified(level: &str) -> World<VitessBackup> {
-    let mut world = taken(json!({"verify": level}));
+    let mut world = taken(&json!({"verify": level}));
     world.settle();
     world
 }
@@ -43,7 +43,7 @@ fn annotate(world: &mut World<VitessBackup>, key: &str, value: &str) {
 
 #[test]
 fn a_backup_that_asks_for_nothing_is_not_verified() {
-    let mut world = taken(json!({}));
+    let mut world = taken(&json!({}));
     world.settle();
     assert_eq!((world.made.len(), is_due(&world.object)), (1, false));
     assert_eq!(world.object.status.unwrap().verification, None);
@@ -96,7 +96,7 @@ fn objects_are_read_by_a_pod_of_the_operators_image_when_the_run_has_given_back_
 
 #[test]
 fn a_drill_runs_in_the_image_of_the_tablet_that_was_backed_up_even_when_it_is_gone() {
-    let mut world = taken(json!({"verify": "Restore"}));
+    let mut world = taken(&json!({"verify": "Restore"}));
     world.seen.tablets.clear();
     world.settle();
     let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
@@ -185,7 +185,7 @@ fn a_pod_that_does_not_start_is_given_up() {
 
 #[test]
 fn a_new_value_of_the_annotation_asks_again_and_the_same_value_does_not() {
-    let mut world = taken(json!({}));
+    let mut world = taken(&json!({}));
     world.settle();
     annotate(&mut world, names::ANNOTATION_VERIFY_AT, "monday");
     assert!(is_due(&world.object));
@@ -210,7 +210,7 @@ fn a_new_value_of_the_annotation_asks_again_and_the_same_value_does_not() {
 
 #[test]
 fn what_a_drill_needs_is_waited_for() {
-    let mut world = taken(json!({"verify": "Restore"}));
+    let mut world = taken(&json!({"verify": "Restore"}));
     world.object.status.as_mut().unwrap().tablet_image = None;
     let tablets = std::mem::take(&mut world.seen.tablets);
     world.settle();
@@ -226,7 +226,7 @@ fn what_a_drill_needs_is_waited_for() {
 
 #[test]
 fn an_incremental_backup_is_not_tried_out() {
-    let mut world = taken(json!({"verify": "Restore"}));
+    let mut world = taken(&json!({"verify": "Restore"}));
     world.object.status.as_mut().unwrap().run.manifest = json!({"Incremental": true}).as_object().cloned();
     world.settle();
     world.assert_condition(VERIFIED, "Unknown", "Incremental");
