@@ -95,8 +95,8 @@ pub struct DrillArguments {
     /// on (innodb_page_size, lower_case_table_names), or more memory
     #[arg(long = "my-cnf", value_name = "LINE", allow_hyphen_values = true)]
     pub my_cnf: Vec<String>,
-    /// Files with more settings, as Vitess's EXTRA_MY_CNF has them; one that is missing is passed over
-    #[arg(long, value_name = "PATHS", value_delimiter = ':', env = "EXTRA_MY_CNF", hide_env = true)]
+    /// Files with more settings; one that is missing is passed over [default: those of Vitess's variable EXTRA_MY_CNF]
+    #[arg(long, value_name = "PATHS", value_delimiter = ':')]
     pub extra_my_cnf: Vec<PathBuf>,
     /// The MySQL user with Vitess's DBA privileges, in the backup
     #[arg(long, value_name = "USER", default_value = "vt_dba")]
@@ -112,7 +112,7 @@ impl VerifyArguments {
             scratch,
             assertions: assertions.clone(),
             assertion_timeout: assertion_timeout.0,
-            extra_my_cnf: extra_my_cnf.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect(),
+            extra_my_cnf: if extra_my_cnf.is_empty() { of_environment() } else { extra_my_cnf.clone() },
             my_cnf: my_cnf.clone(),
             dba_user: db_dba_user.clone(),
             limits: self.limits.limits(self.concurrency),
@@ -130,6 +130,12 @@ impl VerifyArguments {
             stream_mode: self.xtrabackup.xtrabackup_stream_mode,
         }
     }
+}
+
+/// As Vitess reads it.
+fn of_environment() -> Vec<PathBuf> {
+    let named = std::env::var_os("EXTRA_MY_CNF").unwrap_or_default();
+    std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 #[async_trait(?Send)]
