@@ -69,7 +69,7 @@ pub async fn ask(
         let mysql = Mysql::new(server.mysql.socket(), USER);
         let held = match one(&mysql, shard, sql, *assertion_timeout).await {
             Ok(rows) => holds(&rows),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(words(error)),
         };
         mysql.close().await;
         match held {
@@ -125,6 +125,15 @@ async fn one(mysql: &Mysql, shard: &KeyspaceShard, sql: &str, limit: Duration) -
     mysql.execute("START TRANSACTION READ ONLY").await?;
     // A moment more than MySQL gives itself, whose error says more.
     mysql.query_prepared(sql, limit + Duration::from_secs(5)).await
+}
+
+/// Without the statement, which whoever wrote it knows, and the socket, which is about to go.
+fn words(error: MysqldError) -> String {
+    match error {
+        MysqldError::Statement { source, .. } => source.to_string(),
+        MysqldError::StatementTimeout { waited, .. } => format!("no answer within {waited:?}"),
+        other => other.to_string(),
+    }
 }
 
 /// Whether there is one row and its first value is true.

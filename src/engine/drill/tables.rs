@@ -220,7 +220,7 @@ async fn find_killers(server: &Server, suspects: &[&Table], monitor: &dyn Monito
     Ok(broken)
 }
 
-/// The last error in mysqld's log.
+/// The last error in mysqld's log, of those that speak of damage if there are any.
 fn last_error(log: &Path) -> Option<String> {
     let mut file = std::fs::File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
@@ -228,7 +228,9 @@ fn last_error(log: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     file.take(LOG_TAIL).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().rev().find(|line| line.contains("[ERROR]") || line.contains("[FATAL]"))?;
+    let is_error = |line: &&str| line.contains("[ERROR]") || line.contains("[FATAL]");
+    let errors = || text.lines().rev().filter(is_error);
+    let line = errors().find(|line| line.to_ascii_lowercase().contains("corrupt")).or_else(|| errors().next())?;
     Some(line.chars().take(400).collect())
 }
 
