@@ -104,7 +104,8 @@ impl Scratch {
     pub async fn lay_out(&self, tablet: &Tablet, options: &DrillOptions) -> Result<(), EngineError> {
         let layout = self.layout();
         fs::create_dir(&layout.tablet_dir).map_err(|error| EngineError::unwritable(&layout.tablet_dir, error))?;
-        let version = tablet.server_at(layout.clone())?.control.version_string().await?;
+        let server = tablet.server_at(layout.clone()).map_err(|error| no_mysqld(&error))?;
+        let version = server.control.version_string().await.map_err(|error| no_mysqld(&error))?;
         let ours = layout.tablet_dir.join("drill.cnf");
         fs::write(&ours, lines(&layout, options)).map_err(|error| EngineError::unwritable(&ours, error))?;
         let files: Vec<PathBuf> = options.extra_my_cnf.iter().cloned().chain([ours]).collect();
@@ -177,6 +178,14 @@ impl Scratch {
             .filter(|process| fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|cmdline| works_here(&cmdline)))
             .collect()
     }
+}
+
+/// That there is none says nothing of the backup.
+fn no_mysqld(error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::InvalidArguments(format!(
+        "there is no mysqld to start on the backup: {error}; use an image that has one (in a VitessBackup drill.image), or set \
+         VT_MYSQL_ROOT"
+    ))
 }
 
 /// The last part of my.cnf, so that it wins: the user's lines, and after them what makes a drill one.
