@@ -29,7 +29,7 @@ IMAGE_TAR := $(TARGET_DIR)/vitess-backup-operator.tar
 INTEGRATION := $(filter-out e2e api_server,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
   $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that mostly wait for mysqld to start and to stop, so that others can run beside them; about half of all the time
-WAITING := $(filter builtin carried fixtures_restore killed unruly_mysqld,$(INTEGRATION))
+WAITING := $(filter builtin carried drill killed unruly_mysqld,$(INTEGRATION))
 
 say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2
 

@@ -149,6 +149,22 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
     let shard = "write <keyspace>/<shard>, for example commerce/0";
     let duration = "for example 30m, 1h30m or 6h";
     let cases = vec![
+        (json!({"verify": "Sometimes"}), "Unsupported value"),
+        (json!({"drill": {}}), "set verify: Restore, or remove drill"),
+        (json!({"verify": "Objects", "drill": {}}), "set verify: Restore, or remove drill"),
+        (json!({"verify": "Restore", "drill": {"scratch": {}}}), "name exactly one of scratch.emptyDir"),
+        (
+            json!({"verify": "Restore", "drill": {"scratch": {"ephemeral": {"storageClassName": "fast"}}}}),
+            "size: Required value",
+        ),
+        (
+            json!({"verify": "Restore", "drill": {"assertions": [{"name": "a b", "sql": "SELECT 1"}]}}),
+            "not a name for an assertion",
+        ),
+        (
+            json!({"verify": "Restore", "drill": {"assertions": [{"name": "a", "sql": "x"}, {"name": "a", "sql": "y"}]}}),
+            "Duplicate value",
+        ),
         (json!({"shard": "commerce/0"}), only_one),
         (json!({"tablet": null}), only_one),
         (json!({"tablet": null, "shard": null}), only_one),

@@ -111,7 +111,8 @@ impl Case {
     }
 
     async fn verify_failure(&self) -> Failure {
-        let options = VerifyOptions { concurrency: 2 };
+        let options =
+            VerifyOptions { limits: Limits { concurrency: 2, ..Limits::default() }, ..VerifyOptions::default() };
         builtin::verify(&self.storage(), &self.shard, NAME, &options, &Quiet).await.unwrap_err().failure()
     }
 

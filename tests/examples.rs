@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
 
-const EXAMPLES: [&str; 14] = [
+const EXAMPLES: [&str; 15] = [
     "backup-record.yaml",
     "backup-shard.yaml",
     "backup-tablet.yaml",
+    "backup-verify.yaml",
     "backup-xtrabackup.yaml",
     "restore-at-or-before.yaml",
     "restore-into-volume.yaml",

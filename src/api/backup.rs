@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::pod_template::PodTemplate;
 use super::run::RunStatus;
 use super::schema;
+use super::verify::{Drill, VerificationStatus, Verify};
 use super::xtrabackup::XtrabackupOptions;
 use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
@@ -33,6 +34,12 @@ use crate::topo::{KeyspaceShard, TabletAlias};
     printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupName", priority = 1),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startTime", priority = 1),
     printcolumn(name = "Failure", type_ = "string", json_path = ".status.failure.reason", priority = 1),
+    printcolumn(
+        name = "Verified",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Verified\")].status",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +60,10 @@ use crate::topo::{KeyspaceShard, TabletAlias};
     schema::rule(
         "self.engine == 'builtin' || !has(self.builtin)",
         "builtin has the options of engine builtin: set engine: builtin, or remove builtin",
+    ),
+    schema::rule(
+        "self.verify == 'Restore' || !has(self.drill)",
+        "drill has the options of verify: Restore: set verify: Restore, or remove drill",
     ),
     schema::rule(
         "self.mode == 'Attached'",
@@ -121,6 +132,14 @@ pub struct VitessBackupSpec {
     /// for a shard's only complete backup, which is removed when the annotation backup.vitess.io/force-removal is "true".
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// Whether the backup is verified once it is there. The verdict is the condition Verified, the details are
+    /// status.verification; the phase stays Succeeded whatever comes of it. The annotation backup.vitess.io/verify-at asks for
+    /// another verification, by any new value; its level is that of spec.verify (of None: Objects), or that of the annotation
+    /// backup.vitess.io/verify.
+    #[serde(default)]
+    pub verify: Verify,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Drill>,
     /// How long the engine may take in all. Past it the run is stopped, the tablet is put back and the run has failed.
     #[serde(default = "six_hours")]
     #[schemars(schema_with = "schema::positive_duration")]
@@ -251,6 +270,11 @@ pub struct VitessBackupStatus {
     /// With spec.shard: the tablets that were tried and left, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
+    /// The image of the tablet that was backed up: a drill's mysqld comes from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablet_image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
 }
 
 /// A tablet that could not be backed up.

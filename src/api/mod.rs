@@ -13,6 +13,7 @@ mod restore;
 mod run;
 mod schema;
 mod storage;
+mod verify;
 mod xtrabackup;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
@@ -33,6 +34,7 @@ pub use storage::{
     S3Storage, SecretKey, SecretName, ServerSideEncryption, VitessBackupStorage, VitessBackupStorageSpec,
     VitessBackupStorageStatus,
 };
+pub use verify::{Assertion, Drill, Scratch, ScratchEmptyDir, ScratchVolume, VerificationStatus, Verify};
 pub use xtrabackup::{StreamMode, XtrabackupOptions, XtrabackupRestoreOptions};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

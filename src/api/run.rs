@@ -42,7 +42,8 @@ pub struct RunStatus {
     /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
     /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
     /// whether the data was removed, while an object with deletionPolicy Delete goes. `InStorage`: False when an inventory
-    /// did not find the backup any more.
+    /// did not find the backup any more. `Verified`: whether what is in storage was found whole, see status.verification;
+    /// Unknown while that is being found out, and when it could not be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -167,6 +168,8 @@ pub enum JobPurpose {
     Remove,
     /// Lists what is in a storage.
     Inventory,
+    /// Checks a backup that is there.
+    Verify,
 }
 
 /// The Job that does the work now.

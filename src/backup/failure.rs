@@ -19,7 +19,11 @@ pub enum Reason {
     VersionIncompatible,
     HashMismatch,
     ObjectMissing,
+    ObjectUnexpected,
     DecompressionFailed,
+    /// `CHECK TABLE` found it in a backup that was restored for a look.
+    TableCorrupt,
+    AssertionFailed,
     BackupExists,
     LastGoodBackup,
     // Storage itself
@@ -103,7 +107,10 @@ impl Reason {
             | Self::VersionIncompatible
             | Self::HashMismatch
             | Self::ObjectMissing
+            | Self::ObjectUnexpected
             | Self::DecompressionFailed
+            | Self::TableCorrupt
+            | Self::AssertionFailed
             | Self::PrepareFailed
             | Self::LastGoodBackup
             | Self::FilesNotCarried

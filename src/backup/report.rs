@@ -165,8 +165,26 @@ pub struct Outcome {
     /// Inventory only: what there is in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Totals>,
+    /// Verify only: what was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// What a verification that succeeded has looked at; without tables when it looked at the stored objects alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Verification {
+    /// Tables that `CHECK TABLE` found whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<u64>,
+    /// Rows in them, about: as the storage engines' statistics have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Assertions that held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assertions: Option<u64>,
 }
 
 /// How a tablet's files were copied.
@@ -217,6 +235,7 @@ impl Outcome {
             warnings: Vec::new(),
             not_carried: Vec::new(),
             inventory: None,
+            verification: None,
             failure: None,
         }
     }

@@ -172,6 +172,9 @@ mod tests {
             "inventory STORAGE --report json --report-limit 4MiB --termination-log /dev/termination-log --deadline 30m",
             "remove STORAGE --force commerce/0 2024-01-02.030405.zone1-0000000101",
             "verify STORAGE --level objects commerce/0 2024-01-02.030405.zone1-0000000101",
+            "verify STORAGE --level restore --concurrency 8 --memory-limit 858993456 --scratch-dir /vitess-backup-scratch \
+             --xtrabackup-root-path /opt --my-cnf=innodb_page_size=64k --assertion-timeout 30s --assertion=a=SELECT/**/1 \
+             commerce/0 2024-01-02.030405.zone1-0000000101",
             "recover --tablet-dir /vt/vt_0000000101 --mysqlctl-socket /vt/mysqlctl.sock STORAGE",
             "recover --tablet-dir /vt/vt_0000000101",
         ] {

@@ -159,6 +159,12 @@ impl Monitor for Reporter {
         kill_point::step_begins();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.step = step;
+        if step == Step::CheckingTables {
+            // What was restored is done; now tables are counted.
+            for count in [&self.bytes_done, &self.bytes_total, &self.files_done, &self.files_total] {
+                count.store(0, Ordering::Relaxed);
+            }
+        }
         // A rate is of one step: the wait before it says nothing.
         state.samples = vec![(Instant::now(), self.bytes_done.load(Ordering::Relaxed))];
         drop(state);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::backup::report::{Operation, Outcome, Verdict};
+use crate::backup::report::{Operation, Outcome, Verdict, Verification};
 use crate::cli::report::bytes;
 
 /// A sentence, and below it what is known, one thing a line.
@@ -22,6 +22,11 @@ pub fn text(outcome: &Outcome) -> String {
     line("files", outcome.files.map(|files| files.to_string()));
     line("data", outcome.data_bytes.map(bytes));
     line("stored", outcome.size_bytes.map(bytes));
+    if let Some(Verification { tables, rows, assertions }) = outcome.verification {
+        line("tables", tables.map(|tables| tables.to_string()));
+        line("rows", rows.map(|rows| format!("about {rows}")));
+        line("assertions", assertions.map(|assertions| assertions.to_string()));
+    }
     line("downtime", outcome.downtime_seconds.map(|seconds| format!("{seconds:.1} s")));
     line("replication", outcome.replication.map(|replication| format!("{replication:?}")));
     for warning in &outcome.warnings {

@@ -8,7 +8,7 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{EngineJob, Phase, RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
 use crate::plan::observed::Observed;
 use crate::plan::{self, Plan, accept};
 use crate::resources::names::FINALIZER_RUN;
@@ -37,6 +37,10 @@ pub trait Run:
     fn storage_name(&self) -> &str;
     /// The claim that a restore is to fill.
     fn target_claim(&self) -> Option<&str>;
+    /// The Job that verifies a backup which is there.
+    fn verification_job(&self) -> Option<&EngineJob>;
+    /// Whether such a verification is under way, or is wanted.
+    fn verifies(&self) -> bool;
     /// Whether it is a backup that asks XtraBackup for a tar stream, which not every server's can write.
     fn streams_tar(&self) -> bool;
     /// Whether nothing is ever launched for it: the record of a backup that exists.
@@ -88,6 +92,14 @@ impl Run for VitessBackup {
         None
     }
 
+    fn verification_job(&self) -> Option<&EngineJob> {
+        self.status.as_ref()?.verification.as_ref()?.job.as_ref()
+    }
+
+    fn verifies(&self) -> bool {
+        plan::verification::is_due(self)
+    }
+
     fn streams_tar(&self) -> bool {
         accept::streams_tar(&self.spec)
     }
@@ -126,6 +138,14 @@ impl Run for VitessRestore {
     fn target_claim(&self) -> Option<&str> {
         let volume = self.spec.target.as_ref()?.persistent_volume_claim.as_ref()?;
         Some(&volume.claim_name)
+    }
+
+    fn verification_job(&self) -> Option<&EngineJob> {
+        None
+    }
+
+    fn verifies(&self) -> bool {
+        false
     }
 
     fn streams_tar(&self) -> bool {

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::error::{Error, optional};
 use super::kinds::Run;
 use super::locks::HolderIdentity;
-use crate::api::{RunStatus, VitessBackup, VitessBackupStorage, VitessRestore};
+use crate::api::{EngineJob, VitessBackup, VitessBackupStorage, VitessRestore};
 use crate::plan::observed::{Holder, JobSeen, LivePod, Observed, ServerSeen, is_live, is_short, read_outcome};
 use crate::resources::names::{LABEL_LOCK, LABEL_RUN_UID};
 use crate::resources::pod::ENGINE_CONTAINER;
@@ -32,20 +32,24 @@ const SERVERS_PAGE: u32 = 200;
 pub async fn run<K: Run>(context: &Context, object: &K, now: Timestamp) -> Result<Observed, Error> {
     let mut seen = Observed::nothing(context.settings.clone());
     let deleting = object.meta().deletion_timestamp.is_some();
-    if !deleting && !object.lives() {
+    let verifies = !deleting && !object.lives() && object.verifies();
+    if !deleting && !object.lives() && !verifies {
         return Ok(seen);
     }
     let status = object.status().map(|status| K::run(status).clone()).unwrap_or_default();
     let look =
         Look { context, namespace: object.namespace().unwrap_or_default(), uid: object.uid().unwrap_or_default(), now };
-    look.jobs(&mut seen, &status).await?;
-    let under_way = status.job.as_ref().is_some_and(|job| job.uid.is_some());
-    if under_way && !deleting && !object.phase().is_final() {
+    let current = object.verification_job().filter(|_| verifies).or(status.job.as_ref());
+    look.jobs(&mut seen, current).await?;
+    let under_way = current.is_some_and(|job| job.uid.is_some());
+    if under_way && !deleting && (verifies || !object.phase().is_final()) {
         return Ok(seen);
     }
-    look.locks(&mut seen).await?;
-    if object.phase().is_final() && !deleting {
-        return Ok(seen);
+    if !verifies {
+        look.locks(&mut seen).await?;
+        if object.phase().is_final() && !deleting {
+            return Ok(seen);
+        }
     }
     if deleting {
         seen.namespace_terminating = look.namespace_terminating().await?;
@@ -78,14 +82,14 @@ impl Look<'_> {
     }
 
     /// This run's Jobs and pods, and the log of the one that counts.
-    async fn jobs(&self, seen: &mut Observed, status: &RunStatus) -> Result<(), Error> {
+    async fn jobs(&self, seen: &mut Observed, current: Option<&EngineJob>) -> Result<(), Error> {
         let own = ListParams::default().labels(&format!("{LABEL_RUN_UID}={}", self.uid));
         let jobs = self.api::<Job>().list(&own).await.map_err(Error::api("list", "Jobs"))?;
         let pods = self.api::<Pod>().list(&own).await.map_err(Error::api("list", "pods"))?;
         for job in jobs {
             let name = job.name_any();
             let pod = pods.iter().find(|pod| job_of(pod) == Some(&name));
-            let current = status.job.as_ref().is_some_and(|current| current.name == name);
+            let current = current.is_some_and(|current| current.name == name);
             let log = match pod {
                 Some(pod) if current => self.log(pod).await,
                 _ => String::new(),

@@ -60,6 +60,19 @@ impl Shell {
         reconcile::run::<VitessBackup>(self.stored(), self.context.clone()).await.map(|_| ())
     }
 
+    /// A backup that was taken, and asks to be verified.
+    fn with_a_backup_to_verify() -> Self {
+        let shell = Self::with_a_backup();
+        let mut object = shell.server.get(BACKUP).unwrap();
+        object["spec"]["verify"] = json!("Objects");
+        object["status"] = json!({
+            "phase": "Succeeded", "backupName": "2026-11-22.100000.zone1-0000000101", "shard": "commerce/0",
+            "tabletAlias": "zone1-0000000101",
+        });
+        shell.server.put(BACKUP, object);
+        shell
+    }
+
     /// Reconciles until nothing is written any more.
     async fn settle(&self) {
         for _ in 0..10 {
@@ -93,6 +106,32 @@ impl Shell {
             json!({"backup.vitess.io/run-uid": UID, "batch.kubernetes.io/job-name": "nightly-11112222-backup-1"});
         self.server.put(POD, json!({"metadata": {"labels": labels}, "spec": {"containers": []}, "status": status}));
     }
+}
+
+/// Beside its Job nothing is made, and no lock is taken.
+#[tokio::test]
+async fn a_backup_that_is_there_is_verified_by_a_job_whose_outcome_is_read_and_stays() {
+    const VERIFY: &str = "/apis/batch/v1/namespaces/demo/jobs/nightly-11112222-verify-1";
+    let shell = Shell::with_a_backup_to_verify();
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.writes(), [format!("PATCH {BACKUP}/status")]);
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.writes(), [format!("POST {JOBS}")]);
+    assert_eq!(shell.server.get(VERIFY).unwrap()["metadata"]["ownerReferences"][0]["uid"], UID);
+
+    let outcome = serde_json::to_string(&succeeded(crate::backup::report::Operation::Verify)).unwrap();
+    let labels = json!({"backup.vitess.io/run-uid": UID, "batch.kubernetes.io/job-name": "nightly-11112222-verify-1"});
+    let state = json!({"terminated": {"exitCode": 0, "message": outcome}});
+    let status = json!({"phase": "Succeeded", "containerStatuses": [{
+        "name": "engine", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+    }]});
+    let pod = "/api/v1/namespaces/demo/pods/nightly-11112222-verify-1-x";
+    shell.server.put(pod, json!({"metadata": {"labels": labels}, "spec": {"containers": []}, "status": status}));
+    shell.settle().await;
+    assert_eq!(shell.condition("Verified")["status"], "True", "{:#}", shell.status());
+    assert_eq!(shell.status()["verification"]["files"], 120);
+    assert_eq!(shell.status()["phase"], "Succeeded");
+    assert_eq!(shell.server.get(VERIFY).unwrap()["spec"]["ttlSecondsAfterFinished"], 60);
 }
 
 #[tokio::test]

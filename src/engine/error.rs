@@ -34,6 +34,8 @@ pub enum EngineError {
     DataPresent { what: String },
     #[error("another run holds the tablet ({} is locked)", path.display())]
     TabletBusy { path: PathBuf },
+    #[error("another drill works in {}", path.display())]
+    ScratchBusy { path: PathBuf },
     #[error("cannot use the tablet's directory ({}): {source}", path.display())]
     TabletDir { path: PathBuf, source: io::Error },
     #[error("cannot understand the journal of an earlier run, {}: {cause}", path.display())]
@@ -107,6 +109,17 @@ pub enum EngineError {
         "the stripes of backup {backup} do not fit together: object {object} goes on where the stream has ended, so that another one is cut short"
     )]
     StripesUneven { backup: String, object: String },
+    #[error("the stream of backup {backup} (object {object}) is not whole: {cause}")]
+    StreamDamaged { backup: String, object: String, cause: String },
+    #[error("storage has objects of backup {backup} that its MANIFEST does not name: {}", .objects.iter().take(5).cloned().collect::<Vec<_>>().join(", "))]
+    ObjectsUnexpected { backup: String, objects: Vec<String> },
+    /// More than one object is.
+    #[error("{} things are wrong with backup {backup}: {first}; {}", .others.len() + 1, some(.others))]
+    SeveralDamaged { backup: String, first: Box<EngineError>, others: Vec<String> },
+    #[error("{} of the tables of backup {backup} are not whole: {}", .tables.len(), some(.tables))]
+    TablesCorrupt { backup: String, tables: Vec<String> },
+    #[error("{} of the assertions about backup {backup} failed: {}", .failed.len(), some(.failed))]
+    AssertionsFailed { backup: String, failed: Vec<String> },
     #[error("cannot find {program} in {place}")]
     XtrabackupNotFound { program: &'static str, place: String },
     #[error("the xtrabackup engine was not told as which MySQL user to log in")]
@@ -132,10 +145,15 @@ pub enum EngineError {
 }
 
 fn list(passed_over: &[PassedOver]) -> String {
+    some(passed_over)
+}
+
+/// The first ones, and how many more there are.
+fn some(all: &[impl ToString]) -> String {
     const SHOWN: usize = 5;
-    let mut text = passed_over.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    if passed_over.len() > SHOWN {
-        let _ = write!(text, "; and {} more", passed_over.len() - SHOWN);
+    let mut text = all.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if all.len() > SHOWN {
+        let _ = write!(text, "; and {} more", all.len() - SHOWN);
     }
     text
 }
@@ -158,12 +176,26 @@ impl EngineError {
         Self::FileUnreadable { path: path.into(), source }
     }
 
+    /// The damage of one backup's objects as one error; `None`: there is none.
+    pub fn several(backup: &str, damage: Vec<Self>) -> Option<Self> {
+        let mut all = damage.into_iter();
+        let first = Box::new(all.next()?);
+        let others: Vec<String> = all.map(|error| error.to_string()).collect();
+        if others.is_empty() {
+            Some(*first)
+        } else {
+            Some(Self::SeveralDamaged { backup: backup.to_owned(), first, others })
+        }
+    }
+
     /// What is reported to the user.
     pub fn failure(&self) -> Failure {
         let failure = match self {
             Self::Storage(error) => error.failure(),
             Self::Mysqld(error) => error.failure(),
-            Self::NotPutBack { cause, .. } => Failure { message: self.to_string(), ..cause.failure() },
+            Self::NotPutBack { cause: of, .. } | Self::SeveralDamaged { first: of, .. } => {
+                Failure { message: self.to_string(), ..of.failure() }
+            }
             Self::RestoreCutShort { cause } => {
                 let cause = cause.failure();
                 let remedy = format!("{} {}", sentence(&cause.remedy), self.remedy());
@@ -195,6 +227,9 @@ impl EngineError {
             | Self::ObjectSize { .. }
             | Self::Decompression { .. }
             | Self::StripesUneven { .. }
+            | Self::StreamDamaged { .. }
+            | Self::ObjectsUnexpected { .. }
+            | Self::SeveralDamaged { .. }
             | Self::ManifestUnusable { .. }
             | Self::Storage(StorageError::NotFound { .. }) => true,
             Self::BackupUnusable(PassedOver { why, .. }) => matches!(why, Why::ManifestUnreadable(_)),
@@ -209,14 +244,18 @@ impl EngineError {
             Self::Mysqld(error) => error.failure().reason,
             Self::NotPutBack { cause, .. }
             | Self::RestoreCutShort { cause }
+            | Self::SeveralDamaged { first: cause, .. }
             | Self::BackupDamaged { cause, older: _ } => cause.reason(),
+            Self::ObjectsUnexpected { .. } => Reason::ObjectUnexpected,
+            Self::TablesCorrupt { .. } => Reason::TableCorrupt,
+            Self::AssertionsFailed { .. } => Reason::AssertionFailed,
             Self::MysqldStartedMeanwhile { .. } => Reason::MysqldStartedMeanwhile,
             Self::Layout(_) | Self::TabletDir { .. } => Reason::TabletDirInvalid,
             Self::Interrupted(Cause::Signal(_)) => Reason::Cancelled,
             Self::Interrupted(Cause::Deadline(_)) => Reason::DeadlineExceeded,
             Self::TabletIsPrimary { .. } => Reason::TabletIsPrimary,
             Self::DataPresent { .. } => Reason::DataPresent,
-            Self::TabletBusy { .. } => Reason::TabletBusy,
+            Self::TabletBusy { .. } | Self::ScratchBusy { .. } => Reason::TabletBusy,
             Self::JournalUnreadable { .. } | Self::RestoreInterrupted { .. } | Self::InterruptedRun { .. } => {
                 Reason::InterruptedRun
             }
@@ -241,7 +280,9 @@ impl EngineError {
             Self::EngineNotSupported { .. } | Self::DumpElsewhere { .. } => Reason::EngineNotSupported,
             Self::HashMismatch { .. } | Self::HashAbsent { .. } => Reason::HashMismatch,
             Self::ObjectsMissing { .. } | Self::ObjectSize { .. } => Reason::ObjectMissing,
-            Self::Decompression { .. } | Self::StripesUneven { .. } => Reason::DecompressionFailed,
+            Self::Decompression { .. } | Self::StripesUneven { .. } | Self::StreamDamaged { .. } => {
+                Reason::DecompressionFailed
+            }
             Self::XtrabackupNotFound { .. } => Reason::XtrabackupNotFound,
             Self::XtrabackupUserMissing => Reason::XtrabackupUserMissing,
             Self::TarNotSupported { .. } => Reason::TarNotSupported,
@@ -269,6 +310,24 @@ impl EngineError {
         }
     }
 
+    /// For what only a verification finds.
+    fn verification_remedy(&self) -> &'static str {
+        match self {
+            Self::StreamDamaged { .. } => {
+                "A stored object is damaged, or MANIFEST and objects do not belong together: use another backup, and check the storage"
+            }
+            Self::ObjectsUnexpected { .. } => {
+                "MANIFEST and objects do not belong together: use another backup, and find out what changes objects in the storage"
+            }
+            Self::TablesCorrupt { .. } => {
+                "Take a new backup; where it is the same, run CHECK TABLE on the tablet that was backed up and rebuild it from another replica"
+            }
+            _ => {
+                "See whether the backup lacks the data or the assertion asks for too much; where it is the backup, take a new one"
+            }
+        }
+    }
+
     fn remedy(&self) -> String {
         let remedy = match self {
             Self::InvalidArguments(_) | Self::Shard(_) => "Correct the arguments; --help lists them",
@@ -285,7 +344,7 @@ impl EngineError {
             Self::DataPresent { .. } => {
                 "Choose another tablet, or have its data replaced (--existing-data replace; in a VitessRestore existingData: Replace): what it holds now is then lost"
             }
-            Self::TabletBusy { .. } => "Wait until the other run has ended",
+            Self::TabletBusy { .. } | Self::ScratchBusy { .. } => "Wait until the other run has ended",
             Self::JournalUnreadable { .. } => "See that mysqld runs and replicates, then remove the file by hand",
             Self::RestoreInterrupted { .. } | Self::RestoreCutShort { .. } => {
                 "Run the restore again with --existing-data replace (in a VitessRestore existingData: Replace); until then the tablet cannot start"
@@ -354,6 +413,10 @@ impl EngineError {
             | Self::TarNotSupported { .. }
             | Self::PositionUnknown { .. }
             | Self::Xtrabackup { .. } => self.xtrabackup_remedy(),
+            Self::StreamDamaged { .. }
+            | Self::ObjectsUnexpected { .. }
+            | Self::TablesCorrupt { .. }
+            | Self::AssertionsFailed { .. } => self.verification_remedy(),
             Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
             Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
@@ -361,6 +424,7 @@ impl EngineError {
             | Self::Mysqld(_)
             | Self::NotPutBack { .. }
             | Self::BackupDamaged { .. }
+            | Self::SeveralDamaged { .. }
             | Self::Internal(_)
             | Self::Panicked => "This is a bug: report it with the log",
         };

@@ -27,6 +27,7 @@ fn all() -> Vec<(EngineError, Reason)> {
         ),
         (EngineError::DataPresent { what: "database vt_commerce exists".into() }, Reason::DataPresent),
         (EngineError::TabletBusy { path: path.clone() }, Reason::TabletBusy),
+        (EngineError::ScratchBusy { path: path.clone() }, Reason::TabletBusy),
         (EngineError::TabletDir { path: path.clone(), source: denied() }, Reason::TabletDirInvalid),
         (EngineError::JournalUnreadable { path: path.clone(), cause: "x".into() }, Reason::InterruptedRun),
         (EngineError::RestoreInterrupted { backup: name.clone() }, Reason::InterruptedRun),
@@ -51,6 +52,22 @@ fn all() -> Vec<(EngineError, Reason)> {
         (EngineError::BackupUnusable(passed_over(Why::ManifestUnreadable("x".into()))), Reason::ManifestUnreadable),
         (EngineError::BackupUnusable(passed_over(Why::VersionIncompatible("x".into()))), Reason::VersionIncompatible),
         (EngineError::BackupUnusable(passed_over(Why::EngineNotAllowed("x".into()))), Reason::EngineNotAllowed),
+        (
+            EngineError::StreamDamaged { backup: name.clone(), object: object.clone(), cause: "x".into() },
+            Reason::DecompressionFailed,
+        ),
+        (
+            EngineError::ObjectsUnexpected { backup: name.clone(), objects: vec!["180".into()] },
+            Reason::ObjectUnexpected,
+        ),
+        (
+            EngineError::TablesCorrupt { backup: name.clone(), tables: vec!["vt_commerce.customer: Corrupt".into()] },
+            Reason::TableCorrupt,
+        ),
+        (
+            EngineError::AssertionsFailed { backup: name.clone(), failed: vec!["customers: it gives NULL".into()] },
+            Reason::AssertionFailed,
+        ),
         (EngineError::ManifestUnusable { backup: name.clone(), cause: "x".into() }, Reason::ManifestUnreadable),
         (EngineError::CompressionUnknown { backup: name.clone(), cause: "x".into() }, Reason::ManifestUnreadable),
         (
@@ -142,4 +159,17 @@ fn exit_codes_follow_the_reasons() {
     assert_eq!(EngineError::Interrupted(Cause::Signal("SIGTERM")).failure().reason.exit_code(), 7);
     assert_eq!(EngineError::unwritable("/x", full()).failure().reason.exit_code(), 6);
     assert_eq!(EngineError::Panicked.failure().reason.exit_code(), 70);
+}
+
+#[test]
+fn what_is_damaged_is_told_all_at_once_with_the_reason_of_the_first() {
+    let missing = |object: &str| EngineError::ObjectsMissing { backup: "b".into(), objects: vec![object.to_owned()] };
+    assert!(EngineError::several("b", Vec::new()).is_none());
+    let one = EngineError::several("b", vec![missing("1")]).unwrap();
+    assert_eq!(one.to_string(), "backup b lacks 1 of its objects: 1");
+    let many = EngineError::several("b", (1..=8).map(|object| missing(&object.to_string())).collect()).unwrap();
+    assert_eq!(many.failure().reason, Reason::ObjectMissing);
+    let text = many.to_string();
+    assert!(text.starts_with("8 things are wrong with backup b: backup b lacks 1 of its objects: 1; "), "{text}");
+    assert!(text.ends_with("; and 2 more") && many.is_damage(), "{text}");
 }

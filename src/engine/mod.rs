@@ -4,6 +4,7 @@
 //! * [`xtrabackup`]: how a restore fills the data directories from a backup of Vitess's xtrabackup engine.
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
 //! * [`kill_point`]: where tests kill a run; empty in a release build.
+//! * [`drill`]: a backup restored to scratch, for a look at what is in it.
 //! * [`catalogue`]: what is in storage: list, remove, choose; [`inventory`]: what is in all of it.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
@@ -12,6 +13,7 @@
 pub mod builtin;
 pub mod catalogue;
 mod done;
+pub mod drill;
 mod error;
 mod interrupt;
 pub mod inventory;
@@ -19,6 +21,7 @@ pub mod journal;
 pub mod kill_point;
 pub mod recover;
 mod replication;
+mod sense;
 mod store;
 mod tablet;
 mod vtctld;

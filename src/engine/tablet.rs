@@ -14,6 +14,8 @@ pub enum MysqldAccess {
     Mysqlctld { socket: PathBuf },
     /// This process.
     Own,
+    /// This process, and it is nobody's tablet: a backup restored for a look, which joins no shard.
+    Scratch,
     /// Nobody: the files are at rest.
     Stopped,
 }
@@ -62,7 +64,9 @@ impl Tablet {
     pub fn server_at(&self, layout: Layout) -> Result<Server, EngineError> {
         let control: Box<dyn MysqldControl> = match &self.mysqld {
             MysqldAccess::Mysqlctld { socket } => Box::new(Mysqlctld::new(layout.clone(), socket, &self.dba_user)),
-            MysqldAccess::Own => Box::new(OwnProcess::new(layout.clone(), MysqlRoot::find()?, &self.dba_user)),
+            MysqldAccess::Own | MysqldAccess::Scratch => {
+                Box::new(OwnProcess::new(layout.clone(), MysqlRoot::find()?, &self.dba_user))
+            }
             MysqldAccess::Stopped => Box::new(Stopped::new(layout.clone())),
         };
         Ok(Server {

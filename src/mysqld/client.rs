@@ -47,7 +47,7 @@ impl Row {
     }
 
     #[cfg(test)]
-    pub(super) fn of(values: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(values: &[(&str, &str)]) -> Self {
         Self { values: values.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect() }
     }
 
@@ -125,6 +125,20 @@ impl Mysql {
     /// Runs a statement and gives its rows.
     pub async fn query(&self, statement: &str) -> Result<Vec<Row>, MysqldError> {
         self.run(statement, statement, STATEMENT_TIMEOUT).await
+    }
+
+    /// As [`Self::query`], with a time limit of one's own.
+    pub async fn query_within(&self, statement: &str, limit: Duration) -> Result<Vec<Row>, MysqldError> {
+        self.run(statement, statement, limit).await
+    }
+
+    /// As [`Self::query_within`], prepared first: what is more than one statement is an error.
+    pub async fn query_prepared(&self, statement: &str, limit: Duration) -> Result<Vec<Row>, MysqldError> {
+        self.with_connection(async |connection| {
+            let answer = timeout(limit, connection.conn.exec::<mysql_async::Row, _, _>(statement, ())).await;
+            self.read(answer, statement, limit)
+        })
+        .await
     }
 
     /// Runs a statement that gives no rows.
@@ -352,14 +366,23 @@ impl Mysql {
     async fn run(&self, statement: &str, shown: &str, limit: Duration) -> Result<Vec<Row>, MysqldError> {
         self.with_connection(async |connection| {
             let answer = timeout(limit, connection.conn.query::<mysql_async::Row, _>(statement)).await;
-            let (socket, statement) = (self.socket.clone(), shown.to_owned());
-            match answer {
-                Ok(Ok(rows)) => Ok(rows.into_iter().map(row).collect()),
-                Ok(Err(source)) => Err(MysqldError::Statement { socket, statement, source: Box::new(source) }),
-                Err(_) => Err(MysqldError::StatementTimeout { socket, statement, waited: limit }),
-            }
+            self.read(answer, shown, limit)
         })
         .await
+    }
+
+    fn read(
+        &self,
+        answer: Result<Result<Vec<mysql_async::Row>, mysql_async::Error>, tokio::time::error::Elapsed>,
+        shown: &str,
+        limit: Duration,
+    ) -> Result<Vec<Row>, MysqldError> {
+        let (socket, statement) = (self.socket.clone(), shown.to_owned());
+        match answer {
+            Ok(Ok(rows)) => Ok(rows.into_iter().map(row).collect()),
+            Ok(Err(source)) => Err(MysqldError::Statement { socket, statement, source: Box::new(source) }),
+            Err(_) => Err(MysqldError::StatementTimeout { socket, statement, waited: limit }),
+        }
     }
 
     /// Takes the connection, opened anew when the old one no longer answers, and keeps it unless it broke.

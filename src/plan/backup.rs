@@ -6,10 +6,11 @@ use super::accept::{self, Attached};
 use super::draft::{ACCEPTED, AT_ONCE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
 use super::observed::Observed;
 use super::run::{self, Stage};
+use super::verification::{self, Request};
 use super::{Action, Plan, Requeue, launch, records, recovery, removal, report};
 use crate::api::{
-    DeletionPolicy, EngineJob, FailureStatus, JobPurpose, Phase, Tried, VitessBackup, VitessBackupSpec,
-    VitessBackupStatus,
+    DeletionPolicy, EngineJob, FailureStatus, JobPurpose, Phase, Tried, VerificationStatus, VitessBackup,
+    VitessBackupSpec, VitessBackupStatus,
 };
 use crate::backup::report::{Outcome, Verdict};
 use crate::resources::names::{self, Lock};
@@ -20,15 +21,16 @@ const PRIMARY: &str = "TabletIsPrimary";
 
 /// The plan for this backup. `now` is the only clock.
 pub fn next(backup: &VitessBackup, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {
-    let VitessBackupStatus { run, tried } = backup.status.clone().unwrap_or_default();
+    let VitessBackupStatus { run, tried, tablet_image, verification } = backup.status.clone().unwrap_or_default();
     let draft = Draft::new("VitessBackup", &backup.metadata, run, seen, now);
-    let mut next = Next { spec: &backup.spec, draft, tried };
+    let request = Request::of(backup);
+    let mut next = Next { spec: &backup.spec, draft, tried, tablet_image, request, verification };
     let requeue = next.decide();
-    let Next { spec: _, draft, tried } = next;
+    let Next { spec: _, draft, tried, tablet_image, request: _, verification } = next;
     let finished = draft.finish(requeue);
     Plan {
         actions: finished.actions,
-        status: finished.status.map(|run| VitessBackupStatus { run, tried }),
+        status: finished.status.map(|run| VitessBackupStatus { run, tried, tablet_image, verification }),
         requeue: finished.requeue,
         events: finished.events,
     }
@@ -38,6 +40,9 @@ struct Next<'a> {
     spec: &'a VitessBackupSpec,
     draft: Draft<'a>,
     tried: Vec<Tried>,
+    tablet_image: Option<String>,
+    request: Option<Request>,
+    verification: Option<VerificationStatus>,
 }
 
 impl Next<'_> {
@@ -46,10 +51,14 @@ impl Next<'_> {
             return self.going();
         }
         if self.spec.backup_name.is_some() {
-            return records::stand(&mut self.draft, self.spec);
+            let stands = records::stand(&mut self.draft, self.spec);
+            return self.verify().unwrap_or(stands);
         }
         if self.draft.phase().is_final() {
-            return run::settle(&mut self.draft);
+            let held = self.draft.has_finalizer(names::FINALIZER_RUN);
+            let settled = run::settle(&mut self.draft);
+            // What the run held is given back first.
+            return if held { settled } else { self.verify().unwrap_or(settled) };
         }
         if self.draft.status.failure.is_some() {
             return recovery::next(&mut self.draft, self.spec.pod_template.as_ref());
@@ -58,6 +67,16 @@ impl Next<'_> {
             Some(job) => self.watch(&job),
             None => self.prepare(),
         }
+    }
+
+    /// Verifies the backup that is there, when that was asked for.
+    fn verify(&mut self) -> Option<Requeue> {
+        if self.draft.phase() != Phase::Succeeded {
+            return None;
+        }
+        let Self { spec, draft, tablet_image, request, verification, tried: _ } = self;
+        let next = verification::Next { draft, spec, tablet_image: tablet_image.as_deref(), verification };
+        verification::next(request.as_ref(), next)
     }
 
     /// Looks for all that the backup needs, takes the locks, and notes the Job that is to be made.
@@ -217,6 +236,7 @@ impl Next<'_> {
         let allow_primary = self.spec.allow_primary && (self.spec.tablet.is_some() || second_time);
         let made = launch::backup(&self.draft, self.spec, &attached, stored, job, allow_primary);
         self.draft.status.ran_as = Some(launch::identity(&attached));
+        self.tablet_image.clone_from(&attached.attachment.container.image);
         self.draft.actions.push(Action::CreateJob(Box::new(made)));
         Requeue::After(WATCH_ENGINE)
     }
@@ -254,6 +274,9 @@ impl Next<'_> {
         }
         if self.spec.backup_name.is_some() {
             records::name(&mut self.draft, self.spec);
+        }
+        if let Some(job) = self.verification.as_mut().and_then(|verification| verification.job.take()) {
+            self.draft.actions.push(Action::DeleteJob(job.name));
         }
         if self.draft.has_finalizer(names::FINALIZER_REMOVE_BACKUP) {
             let template = self.spec.pod_template.as_ref();

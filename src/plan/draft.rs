@@ -20,6 +20,8 @@ pub const WHOLE: &str = "Whole";
 pub const REPLICATING: &str = "Replicating";
 pub const TABLET_RECOVERED: &str = "TabletRecovered";
 pub const REMOVED: &str = "Removed";
+/// Whether what is in storage was found whole.
+pub const VERIFIED: &str = "Verified";
 
 /// How soon to look at an engine that runs: its progress is at most a second old.
 pub const WATCH_ENGINE: Duration = Duration::from_secs(2);

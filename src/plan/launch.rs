@@ -7,10 +7,11 @@ use k8s_openapi::api::batch::v1::Job;
 use super::accept::Attached;
 use super::draft::Draft;
 use crate::api::{
-    EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, VitessBackupSpec, VitessBackupStorage,
-    VitessRestoreSpec, VolumeTarget,
+    EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify, VitessBackupSpec,
+    VitessBackupStorage, VitessRestoreSpec, VolumeTarget,
 };
 use crate::resources::command::{self, RestoreOnto};
+use crate::resources::drill::{self, DrillImage};
 use crate::resources::{job, pod, storage};
 
 /// How long putting a tablet back, or removing a backup, may take.
@@ -98,13 +99,40 @@ pub fn remove(
 ) -> Job {
     let in_pod = storage::in_pod(&stored.spec);
     let args = command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE, draft.forces_removal());
-    let mut template = merged(template, stored.spec.pod_template.as_ref());
-    if template.security_context.is_none() {
-        // Whoever wrote the files may remove them.
-        template.security_context = draft.status.ran_as.clone().filter(|ran_as| ran_as.run_as_user.is_some());
-    }
+    let template = as_the_writer(draft, merged(template, stored.spec.pod_template.as_ref()));
     let pod = pod::plain(&draft.seen.settings, &in_pod, None, args, &template);
     independent(draft, planned, pod, &template)
+}
+
+/// Verifies a backup that is there: with the storage alone, or with a mysqld of `image` too.
+pub fn verify(
+    draft: &Draft<'_>,
+    spec: &VitessBackupSpec,
+    stored: &VitessBackupStorage,
+    planned: &EngineJob,
+    level: Verify,
+    image: Option<DrillImage>,
+    backup: (&str, &str),
+) -> Job {
+    let (shard, name) = backup;
+    let in_pod = storage::in_pod(&stored.spec);
+    let settings = &draft.seen.settings;
+    let args = command::verify(spec, level, shard, name, &in_pod.args);
+    let template = as_the_writer(draft, merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref()));
+    let scratch = spec.drill.as_ref().and_then(|drill| drill.scratch.as_ref());
+    let pod = match image {
+        Some(image) => drill::pod(settings, &in_pod, image, scratch, args, &template),
+        None => pod::plain(settings, &in_pod, None, args, &template),
+    };
+    job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings)
+}
+
+/// Whoever wrote the files may read and remove them.
+fn as_the_writer(draft: &Draft<'_>, mut template: PodTemplate) -> PodTemplate {
+    if template.security_context.is_none() {
+        template.security_context = draft.status.ran_as.clone().filter(|ran_as| ran_as.run_as_user.is_some());
+    }
+    template
 }
 
 fn independent(

@@ -17,6 +17,7 @@ mod report;
 pub mod restore;
 mod run;
 pub mod storage;
+pub mod verification;
 #[cfg(test)]
 pub(crate) mod world;
 
@@ -26,7 +27,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::RunStatus;
+use crate::api::{Phase, RunStatus};
 use crate::resources::names::Lock;
 
 /// What to do next for one object.
@@ -80,13 +81,8 @@ pub fn has_removed(events: &[Event]) -> bool {
 pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) {
     let message = format!("the API server refuses the engine's Job: {words}");
     let now = Time(draft::whole_seconds(now));
-    draft::set_condition(
-        &mut status.conditions,
-        now,
-        generation,
-        draft::ENGINE_RUNNING,
-        "False",
-        "JobRefused",
-        message,
-    );
+    // What runs when the run has ended is its verification.
+    let ended = status.phase == Some(Phase::Succeeded) && status.job.is_none();
+    let (kind, value) = if ended { (draft::VERIFIED, "Unknown") } else { (draft::ENGINE_RUNNING, "False") };
+    draft::set_condition(&mut status.conditions, now, generation, kind, value, "JobRefused", message);
 }

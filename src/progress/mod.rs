@@ -35,6 +35,10 @@ pub enum Step {
     WritingManifest,
     /// Reading back what was stored, object by object.
     Verifying,
+    /// A drill's: `CHECK TABLE` on what was restored. From here on the counts are of tables, and of the bytes in them.
+    CheckingTables,
+    /// A drill's: the statements that the user has about the data.
+    Asserting,
     ChoosingBackup,
     ClearingData,
     SettingPosition,

@@ -131,7 +131,8 @@ impl Attachment {
     }
 }
 
-fn mysqlctld<'a>(containers: &'a [Container], settings: &Settings) -> Option<&'a Container> {
+/// The container that runs mysqlctld.
+pub(super) fn mysqlctld<'a>(containers: &'a [Container], settings: &Settings) -> Option<&'a Container> {
     if let Some(name) = &settings.mysqld_container {
         return containers.iter().find(|container| container.name == *name);
     }

@@ -2,8 +2,8 @@
 
 use super::attach::Attachment;
 use crate::api::{
-    Amount, BackupEngine, BackupSelector, BuiltinOptions, Compression, CompressionEngine, CopyMode, ExistingData,
-    GoDuration, PodTemplate, StreamMode, VitessBackupSpec, VitessRestoreSpec, XtrabackupOptions,
+    Amount, Assertion, BackupEngine, BackupSelector, BuiltinOptions, Compression, CompressionEngine, CopyMode, Drill,
+    ExistingData, GoDuration, PodTemplate, StreamMode, Verify, VitessBackupSpec, VitessRestoreSpec, XtrabackupOptions,
     XtrabackupRestoreOptions,
 };
 use crate::backup::bytes::ByteSize;
@@ -12,6 +12,8 @@ use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// Where the engine writes its outcome for the kubelet.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
+/// Where the pod of a drill has its scratch volume. Short: MySQL's socket is in it.
+pub const SCRATCH_PATH: &str = "/vitess-backup-scratch";
 
 /// How a restore finds its files.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,6 +222,45 @@ pub fn inventory(storage: &[String], known: &Digest, limit: ByteSize, deadline: 
     args.push(format!("--report-limit={limit}"));
     args.extend(reporting(deadline));
     args.extend((*known != Digest::default()).then(|| format!("--known={known}")));
+    args
+}
+
+/// `vitess-backup verify …`, as deep as `level`.
+pub fn verify(
+    spec: &VitessBackupSpec,
+    level: Verify,
+    shard: &str,
+    backup_name: &str,
+    storage: &[String],
+) -> Vec<String> {
+    let mut args = vec!["verify".to_owned()];
+    args.extend_from_slice(storage);
+    args.push(format!("--level={}", if level == Verify::Restore { "restore" } else { "objects" }));
+    args.extend(spec.concurrency.map(|n| format!("--concurrency={n}")));
+    args.extend(limits(None, spec.pod_template.as_ref()));
+    if level == Verify::Restore {
+        args.push(format!("--scratch-dir={SCRATCH_PATH}"));
+        args.extend(drill(spec));
+    }
+    args.extend(reporting(spec.deadline));
+    args.extend([shard.to_owned(), backup_name.to_owned()]);
+    args
+}
+
+fn drill(spec: &VitessBackupSpec) -> Vec<String> {
+    let of_backup = spec.xtrabackup.as_ref().and_then(|options| options.root_path.clone());
+    let XtrabackupRestoreOptions { root_path, stream_mode, prepare_flags, restore_flags } =
+        spec.drill.as_ref().and_then(|drill| drill.xtrabackup.clone()).unwrap_or_default();
+    let options =
+        XtrabackupRestoreOptions { root_path: root_path.or(of_backup), stream_mode, prepare_flags, restore_flags };
+    let mut args = xtrabackup_restore_options(&options);
+    let Some(Drill { assertions, assertion_timeout, image: _, scratch: _, my_cnf, xtrabackup: _ }) = &spec.drill else {
+        return args;
+    };
+    let lines = my_cnf.iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty());
+    args.extend(lines.map(|line| format!("--my-cnf={}", literal(line))));
+    args.extend(assertion_timeout.map(|timeout| format!("--assertion-timeout={timeout}")));
+    args.extend(assertions.iter().map(|Assertion { name, sql }| format!("--assertion={name}={}", literal(sql))));
     args
 }
 

@@ -198,3 +198,61 @@ fn a_restore_considers_the_backups_of_every_engine_unless_the_spec_names_some() 
         assert_eq!(of_restore(&all, onto, common), [&target[..], &told[..]].concat());
     }
 }
+
+#[test]
+fn a_verification_of_objects_knows_nothing_of_drills() {
+    let spec: VitessBackupSpec = serde_json::from_value(json!({
+        "storage": {"name": "backups"}, "tablet": "zone1-101", "concurrency": 8, "verify": "Restore",
+        "podTemplate": {"resources": {"limits": {"memory": "1Gi"}}},
+        "drill": {"assertions": [{"name": "a", "sql": "SELECT 1"}]},
+    }))
+    .unwrap();
+    let args =
+        verify(&spec, Verify::Objects, "commerce/0", "2026-11-22.100000.zone1-0000000101", &["STORAGE".to_owned()]);
+    assert_eq!(
+        args,
+        [
+            "verify",
+            "STORAGE",
+            "--level=objects",
+            "--concurrency=8",
+            "--memory-limit=858993456",
+            "--report=json",
+            "--termination-log=/dev/termination-log",
+            "--deadline=6h",
+            "commerce/0",
+            "2026-11-22.100000.zone1-0000000101",
+        ]
+    );
+}
+
+#[test]
+fn a_drill_is_told_all_that_the_spec_says_of_it() {
+    let spec: VitessBackupSpec = serde_json::from_value(json!({
+        "storage": {"name": "backups"}, "tablet": "zone1-101", "engine": "xtrabackup", "verify": "Restore",
+        "xtrabackup": {"user": "vt_backup", "rootPath": "/opt/xtrabackup/bin"},
+        "drill": {
+            "image": "mysql:9", "scratch": {"emptyDir": {}}, "assertionTimeout": "30s",
+            "myCnf": "innodb_page_size = 64k\n\n  lower_case_table_names = 1\n",
+            "xtrabackup": {"prepareFlags": "--use-memory=1G"},
+            "assertions": [{"name": "customers", "sql": "SELECT COUNT(*) > 0 FROM customer WHERE note <> '$(X)'"}],
+        },
+    }))
+    .unwrap();
+    let args = verify(&spec, Verify::Restore, "commerce/0", "b", &["STORAGE".to_owned()]);
+    assert_eq!(
+        args[..args.len() - 5],
+        [
+            "verify",
+            "STORAGE",
+            "--level=restore",
+            "--scratch-dir=/vitess-backup-scratch",
+            "--xtrabackup-root-path=/opt/xtrabackup/bin",
+            "--xtrabackup-prepare-flags=--use-memory=1G",
+            "--my-cnf=innodb_page_size = 64k",
+            "--my-cnf=lower_case_table_names = 1",
+            "--assertion-timeout=30s",
+            "--assertion=customers=SELECT COUNT(*) > 0 FROM customer WHERE note <> '$$(X)'",
+        ]
+    );
+}

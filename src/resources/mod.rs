@@ -4,6 +4,7 @@
 
 pub mod attach;
 pub mod command;
+pub mod drill;
 pub mod flags;
 pub mod job;
 pub mod names;

@@ -20,6 +20,10 @@ pub const ANNOTATION_RUN: &str = "backup.vitess.io/run";
 pub const ANNOTATION_LOCK_OF: &str = "backup.vitess.io/lock-of";
 /// Set to "true" by a person to let a VitessBackup go although its data could not be removed.
 pub const ANNOTATION_SKIP_REMOVAL: &str = "backup.vitess.io/skip-removal";
+/// Any new value asks for a verification of a backup that is there.
+pub const ANNOTATION_VERIFY_AT: &str = "backup.vitess.io/verify-at";
+/// How deep that one looks: `Objects` or `Restore`.
+pub const ANNOTATION_VERIFY: &str = "backup.vitess.io/verify";
 
 /// Set to "true" by a person to have a deletion remove a shard's only complete backup.
 pub const ANNOTATION_FORCE_REMOVAL: &str = "backup.vitess.io/force-removal";
@@ -93,7 +97,7 @@ pub fn shard_label(shard: &str) -> String {
     }
 }
 
-/// `backup`, `restore`, `recover`, `remove`, `inventory`.
+/// `backup`, `restore`, `recover`, `remove`, `inventory`, `verify`.
 pub fn purpose_text(purpose: JobPurpose) -> &'static str {
     match purpose {
         JobPurpose::Backup => "backup",
@@ -101,6 +105,7 @@ pub fn purpose_text(purpose: JobPurpose) -> &'static str {
         JobPurpose::Recover => "recover",
         JobPurpose::Remove => "remove",
         JobPurpose::Inventory => "inventory",
+        JobPurpose::Verify => "verify",
     }
 }
 

@@ -17,9 +17,9 @@ use crate::api::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 
 /// The name of the container that runs the engine.
 pub const ENGINE_CONTAINER: &str = "engine";
-const BINARY_VOLUME: &str = "vitess-backup-binary";
+pub(super) const BINARY_VOLUME: &str = "vitess-backup-binary";
 const BINARY_DIR: &str = "/vitess-backup-bin";
-const TMP_VOLUME: &str = "vitess-backup-tmp";
+pub(super) const TMP_VOLUME: &str = "vitess-backup-tmp";
 const TMP_DIR: &str = "/tmp";
 /// Where a restore into a volume mounts it: what Vitess's own images have as VTDATAROOT.
 pub const TARGET_PATH: &str = "/vt/vtdataroot";
@@ -49,7 +49,7 @@ pub fn twin(
         name: ENGINE_CONTAINER.to_owned(),
         image: container.image.clone(),
         image_pull_policy: container.image_pull_policy.clone(),
-        command: Some(vec![format!("{BINARY_DIR}/vitess-backup")]),
+        command: Some(vec![binary()]),
         args: Some(args),
         env: non_empty(twin_env(container, pod, storage)),
         env_from: container.env_from.clone(),
@@ -59,16 +59,7 @@ pub fn twin(
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
         ..Container::default()
     };
-    let install = Container {
-        name: "install".to_owned(),
-        image: Some(settings.operator_image.clone()),
-        image_pull_policy: Some(settings.image_pull_policy.clone()),
-        args: Some(vec!["install-binary".to_owned(), format!("{BINARY_DIR}/vitess-backup")]),
-        volume_mounts: Some(vec![binary_mount()]),
-        resources: resources(template.resources.as_ref()),
-        security_context: Some(SecurityContext { read_only_root_filesystem: Some(true), ..security }),
-        ..Container::default()
-    };
+    let install = install(settings, security, template);
     let own_volumes = [empty(BINARY_VOLUME)].into_iter().chain(tmp.then(|| empty(TMP_VOLUME)));
     PodSpec {
         init_containers: Some(vec![install]),
@@ -82,6 +73,25 @@ pub fn twin(
         runtime_class_name: spec.runtime_class_name,
         ..common(template, storage)
     }
+}
+
+/// Copies the binary into a pod of another image.
+pub(super) fn install(settings: &Settings, security: SecurityContext, template: &PodTemplate) -> Container {
+    Container {
+        name: "install".to_owned(),
+        image: Some(settings.operator_image.clone()),
+        image_pull_policy: Some(settings.image_pull_policy.clone()),
+        args: Some(vec!["install-binary".to_owned(), binary()]),
+        volume_mounts: Some(vec![binary_mount()]),
+        resources: resources(template.resources.as_ref()),
+        security_context: Some(SecurityContext { read_only_root_filesystem: Some(true), ..security }),
+        ..Container::default()
+    }
+}
+
+/// Where it then is.
+pub(super) fn binary() -> String {
+    format!("{BINARY_DIR}/vitess-backup")
 }
 
 /// An engine that needs storage, and perhaps the volume `target`, and no tablet: the operator's own image.
@@ -161,7 +171,7 @@ pub fn twin_identity(pod: &Pod, attachment: &Attachment) -> EngineSecurityContex
 
 /// What every engine pod has: no way to the API server, no restarts, time to tidy up. A service account is only for who it
 /// is to a cloud; its token for the API server stays away.
-fn common(template: &PodTemplate, storage: &StorageInPod) -> PodSpec {
+pub(super) fn common(template: &PodTemplate, storage: &StorageInPod) -> PodSpec {
     PodSpec {
         service_account_name: storage.service_account_name.clone(),
         restart_policy: Some("Never".to_owned()),
@@ -173,7 +183,7 @@ fn common(template: &PodTemplate, storage: &StorageInPod) -> PodSpec {
     }
 }
 
-fn binary_mount() -> VolumeMount {
+pub(super) fn binary_mount() -> VolumeMount {
     VolumeMount { name: BINARY_VOLUME.to_owned(), mount_path: BINARY_DIR.to_owned(), ..VolumeMount::default() }
 }
 
@@ -184,16 +194,16 @@ fn needs_tmp(security: &SecurityContext, mounts: &[VolumeMount]) -> bool {
     security.read_only_root_filesystem == Some(true) && !covered
 }
 
-fn tmp_mount() -> VolumeMount {
+pub(super) fn tmp_mount() -> VolumeMount {
     VolumeMount { name: TMP_VOLUME.to_owned(), mount_path: TMP_DIR.to_owned(), ..VolumeMount::default() }
 }
 
-fn empty(name: &str) -> Volume {
+pub(super) fn empty(name: &str) -> Volume {
     Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
 }
 
 /// The pod's own user and groups, inside what Pod Security's `restricted` asks for.
-fn pod_security(own: PodSecurityContext) -> PodSecurityContext {
+pub(super) fn pod_security(own: PodSecurityContext) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         fs_group_change_policy: own.fs_group.map(|_| "OnRootMismatch".to_owned()),
@@ -203,7 +213,7 @@ fn pod_security(own: PodSecurityContext) -> PodSecurityContext {
     }
 }
 
-fn container_security(own: Option<&SecurityContext>) -> SecurityContext {
+pub(super) fn container_security(own: Option<&SecurityContext>) -> SecurityContext {
     let own = own.cloned().unwrap_or_default();
     SecurityContext {
         run_as_user: own.run_as_user,
@@ -288,7 +298,7 @@ fn tolerations(of_tablet: Option<Vec<Toleration>>, template: &PodTemplate) -> Ve
     tolerations
 }
 
-fn pull_secrets(
+pub(super) fn pull_secrets(
     of_tablet: Option<Vec<LocalObjectReference>>,
     settings: &Settings,
 ) -> Option<Vec<LocalObjectReference>> {
@@ -302,11 +312,11 @@ fn pull_secrets(
     non_empty(secrets)
 }
 
-fn selector(template: &PodTemplate) -> Option<BTreeMap<String, String>> {
+pub(super) fn selector(template: &PodTemplate) -> Option<BTreeMap<String, String>> {
     Some(template.node_selector.clone()).filter(|selector| !selector.is_empty())
 }
 
-fn resources(wanted: Option<&EngineResources>) -> Option<ResourceRequirements> {
+pub(super) fn resources(wanted: Option<&EngineResources>) -> Option<ResourceRequirements> {
     let EngineResources { requests, limits } = wanted?;
     let amounts = |map: &BTreeMap<String, Amount>| {
         let quantities: BTreeMap<String, Quantity> =
@@ -316,6 +326,6 @@ fn resources(wanted: Option<&EngineResources>) -> Option<ResourceRequirements> {
     Some(ResourceRequirements { requests: amounts(requests), limits: amounts(limits), claims: None })
 }
 
-fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
 }

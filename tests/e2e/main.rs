@@ -9,5 +9,6 @@ mod healing;
 mod inventory;
 mod restore;
 mod storage;
+mod verify;
 mod vitess;
 mod xtrabackup;

@@ -239,8 +239,7 @@ async fn damaged(program: Program) -> Result<(), Reason> {
     };
     stream::iter(objects.iter().map(put)).buffer_unordered(8).collect::<Vec<()>>().await;
     let verify = async || {
-        let verified =
-            builtin::verify(&storage, &shard, VITESS_BACKUP, &VerifyOptions { concurrency: 2 }, &Quiet).await;
+        let verified = builtin::verify(&storage, &shard, VITESS_BACKUP, &VerifyOptions::default(), &Quiet).await;
         verified.map(|_| ()).map_err(|error| error.failure().reason)
     };
     assert_eq!(verify().await, Ok(()), "it is whole");

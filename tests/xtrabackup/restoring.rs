@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::engine_support::SmallDisk;
-use crate::tablet::{Case, SINGLE, STRIPED, failure, vitess_rows};
+use crate::tablet::{Case, SINGLE, STRIPED, failure, tools, vitess_rows};
 
 #[test]
 fn backups_of_one_object_and_of_three_stripes_are_restored_and_mariadb_starts_on_them() {
@@ -102,4 +102,30 @@ fn verifying_reads_every_object_and_says_what_cannot_be_checked() {
         let warnings = outcome["warnings"].as_array().unwrap();
         assert!(warnings.iter().any(|warning| warning.as_str().unwrap().contains("have no hashes")), "{outcome:#}");
     }
+}
+
+#[test]
+fn a_backup_is_tried_out_with_a_mariadbd_of_its_own_and_nothing_is_left() {
+    let case = Case::new(STRIPED);
+    let scratch = case.root.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let drill = |assertion: &str| {
+        case.run(&format!(
+            "verify --level restore --scratch-dir {} {} --assertion={assertion} maria/0 {}",
+            scratch.display(),
+            tools(),
+            case.backup
+        ))
+    };
+    let (code, outcome) = drill("journal=SELECT/**/COUNT(*)/**/FROM/**/_vt.reparent_journal");
+    assert_eq!((code, &outcome["verdict"]), (0, &Value::from("Succeeded")), "{outcome:#}");
+    assert!(outcome["verification"]["tables"].as_u64().unwrap() > 20, "{outcome:#}");
+    assert_eq!((&outcome["engine"], &outcome["verification"]["assertions"]), (&"xtrabackup".into(), &1.into()));
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+
+    let ended = drill("write=DELETE/**/FROM/**/_vt.reparent_journal");
+    let (code, reason, message) = failure(&ended);
+    assert_eq!((code, reason), (6, "AssertionFailed"), "{message}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+    assert!(case.is_untouched());
 }

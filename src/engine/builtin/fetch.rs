@@ -28,7 +28,7 @@ pub struct Fetched {
 }
 
 /// What a stream holds beside its codec: a chunk from storage, and those on their way to the file.
-const CHUNKS: u64 = 5 << 20;
+pub(super) const CHUNKS: u64 = 5 << 20;
 
 /// Writes every file within the limits, durable when it returns: its bytes, and its name in its directory.
 ///

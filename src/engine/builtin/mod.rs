@@ -35,16 +35,17 @@ pub use options::{BackupOptions, Verify};
 pub use restore::restore;
 pub use restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
 pub(in crate::engine) use target::{decompression, position as manifest_position, refuse_hook};
+pub(in crate::engine) use verify::Stored;
 pub use verify::{VerifyDone, VerifyOptions, verify};
 
 /// A field of ours in the MANIFEST, which Vitess ignores: directories in datadir without a file, relative to it.
-const EMPTY_DIRECTORIES: &str = "EmptyDirectories";
+pub(in crate::engine) const EMPTY_DIRECTORIES: &str = "EmptyDirectories";
 /// Likewise: bytes of all files before compression, so that a restore knows how much space it needs.
 pub(in crate::engine) const DATA_BYTES: &str = "DataBytes";
 /// Likewise, in each of the FileEntries: bytes of the object as stored, so that a restore finds a damaged one before it
 /// touches anything.
-const STORED_BYTES: &str = "StoredBytes";
+pub(in crate::engine) const STORED_BYTES: &str = "StoredBytes";
 /// Likewise: what of the tablet's data the backup knowingly does not have, one sentence each.
-const NOT_CARRIED: &str = "NotCarried";
+pub(in crate::engine) const NOT_CARRIED: &str = "NotCarried";
 /// BackupMethod.
 const METHOD: &str = "builtin";

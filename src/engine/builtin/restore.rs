@@ -237,7 +237,10 @@ impl<'a> Attempt<'a> {
             let set = self.interrupt.race(rejoin::set_position(&server.mysql, picked.content.position(), self.monitor));
             set.await.map_err(cut_short)?;
             // From here on the data is whole, whatever becomes of replication.
-            let joined = self.interrupt.race(self.join(&server, &sources, &mut warnings)).await;
+            let joined = match self.tablet.mysqld {
+                MysqldAccess::Scratch => Ok(ReplicationOutcome::NotConfigured),
+                _ => self.interrupt.race(self.join(&server, &sources, &mut warnings)).await,
+            };
             recover::remove_marker(&self.tablet.directory)?;
             self.journal.remove()?;
             (downtime, joined?)

@@ -76,7 +76,7 @@ pub fn below(layout: &Layout, name: &str) -> PathBuf {
 }
 
 /// The backup's stream, decompressed and gathered; `monitor` is told of all bytes.
-fn open<'a>(
+pub(super) fn open<'a>(
     handle: &'a BackupHandle,
     stream: &'a StoredStream,
     limits: &Limits,
@@ -118,27 +118,11 @@ fn open<'a>(
 ///
 /// # Errors
 /// `HashMismatch`.
-fn check_hash(handle: &BackupHandle, object: &StreamObject, tally: &Tally) -> Result<Bytes, EngineError> {
+pub(super) fn check_hash(handle: &BackupHandle, object: &StreamObject, tally: &Tally) -> Result<Bytes, EngineError> {
     if let Some(expected) = &object.hash {
         store::check_hash(handle.name(), &object.name, &object.name, expected, &tally.hex())?;
     }
     Ok(Bytes::new())
-}
-
-/// Reads all of it and writes nothing.
-///
-/// # Errors
-/// `Decompression`, `StripesUneven`, storage's.
-pub async fn read_through(
-    handle: &BackupHandle,
-    stream: &StoredStream,
-    monitor: &dyn Monitor,
-) -> Result<(), EngineError> {
-    // How much the stream holds, nobody says.
-    monitor.totals(0, stream.objects.len() as u64);
-    open(handle, stream, &Limits::default(), monitor).try_for_each(async |_| Ok(())).await?;
-    stream.objects.iter().for_each(|_| monitor.file_done());
-    Ok(())
 }
 
 async fn unpack(

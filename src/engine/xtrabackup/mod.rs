@@ -6,6 +6,7 @@
 //! * [`position`]: where the data stands.
 //! * [`stored`]: what a MANIFEST asks for, checked before anything is touched.
 //! * [`fill`]: a restore's stream taken apart, prepared and moved into the data directories.
+//! * [`read`]: a stream read through for a verification; [`xbstream`]: taken apart without writing anything.
 //! * [`tools`]: the programs and their arguments, Vitess's to the letter; [`process`]: one of them, run; [`diagnosis`]: what
 //!   one failed of.
 //!
@@ -22,12 +23,15 @@ mod fill;
 mod options;
 mod position;
 mod process;
+mod read;
 mod stored;
 mod stripes;
 mod tools;
+mod xbstream;
 
 pub use backup::backup;
-pub use fill::{directory, fill, read_through};
+pub use fill::{directory, fill};
 pub use options::BackupOptions;
-pub use stored::StoredStream;
+pub use read::{read_stored, read_through};
+pub use stored::{StoredStream, object_names};
 pub use tools::{StreamMode, Streamer, Tools, XtrabackupOptions};

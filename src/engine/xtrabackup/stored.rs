@@ -83,11 +83,8 @@ impl StoredStream {
     ) -> Result<Self, EngineError> {
         let unusable = |cause: String| EngineError::ManifestUnusable { backup: backup.to_owned(), cause };
         builtin::refuse_hook(backup, manifest)?;
-        let Xtrabackup { compression_engine, stream_mode, stripe_block_size, skip_compress, .. } = part;
-        let mode = match stream_mode.as_str() {
-            "" => unless_told,
-            named => named.parse().map_err(|error| unusable(format!("StreamMode {error}")))?,
-        };
+        let Xtrabackup { compression_engine, stripe_block_size, skip_compress, .. } = part;
+        let mode = mode(part, unless_told).map_err(unusable)?;
         let decompression = builtin::decompression(backup, compression_engine, *skip_compress, decompressor)?;
         let names = names(part, mode).map_err(unusable)?;
         let block = u64::try_from(*stripe_block_size).unwrap_or(0);
@@ -107,6 +104,9 @@ impl StoredStream {
                 continue;
             };
             let told = told.iter().find(|told| told.name == name);
+            if told.is_none() && manifest.unknown.contains_key(STORED_OBJECTS) {
+                return Err(unusable(format!("{STORED_OBJECTS} does not tell of {name}")));
+            }
             if let Some(Told { stored_bytes, .. }) = told.filter(|told| told.stored_bytes != size) {
                 let (backup, expected) = (backup.to_owned(), *stored_bytes);
                 return Err(EngineError::ObjectSize { backup, object: name, expected, found: size });
@@ -118,6 +118,23 @@ impl StoredStream {
         } else {
             Err(EngineError::ObjectsMissing { backup: backup.to_owned(), objects: missing })
         }
+    }
+}
+
+/// The names of the objects that the MANIFEST asks for; `unless_told` as in [`StoredStream::plan`].
+///
+/// # Errors
+/// `ManifestUnusable`.
+pub fn object_names(backup: &str, part: &Xtrabackup, unless_told: StreamMode) -> Result<Vec<String>, EngineError> {
+    let unusable = |cause: String| EngineError::ManifestUnusable { backup: backup.to_owned(), cause };
+    let mode = mode(part, unless_told).map_err(unusable)?;
+    names(part, mode).map_err(unusable)
+}
+
+fn mode(part: &Xtrabackup, unless_told: StreamMode) -> Result<StreamMode, String> {
+    match part.stream_mode.as_str() {
+        "" => Ok(unless_told),
+        named => named.parse().map_err(|error| format!("StreamMode {error}")),
     }
 }
 
