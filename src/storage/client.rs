@@ -2,8 +2,12 @@
 //!
 //! `object_store` repeats a request that met a 5xx, a throttle or a broken connection, with exponential backoff and jitter,
 //! and goes on with a body that broke off. What it lacks is here: a request or a body that makes no progress (a time limit
-//! on the whole would cut off a slow link), and S3's word for a connection that was too slow, which comes as a 400.
+//! on the whole would cut off a slow link); errors that say what went wrong and not only that something did; connections
+//! that broke in the middle of a request that it does not know to be harmless twice, as all of ours are; a certificate that
+//! is not trusted, which no waiting makes better; and what comes as a 400 although it is the network's fault.
 
+use std::error::Error as StdError;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use http::{Method, StatusCode, header};
 use http_body::{Body, Frame};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
@@ -20,7 +25,7 @@ use object_store::client::{
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::StorageError;
+use super::{StorageError, listing};
 
 /// How a service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +56,8 @@ impl Default for Network {
 
 /// Bytes per second below which the sending of a request counts as stalled.
 const SLOWEST_UPLOAD: u64 = 64 << 10;
+/// How long after it was first made a request is tried again: its signature has a time, and its credentials may expire.
+pub(super) const SAME_REQUEST: Duration = Duration::from_secs(180);
 
 impl Network {
     pub(super) fn retry(&self) -> RetryConfig {
@@ -59,7 +66,7 @@ impl Network {
             max_backoff: self.longest_pause,
             ..BackoffConfig::default()
         };
-        RetryConfig { backoff, max_retries: self.retries, ..RetryConfig::default() }
+        RetryConfig { backoff, max_retries: self.retries, retry_timeout: SAME_REQUEST }
     }
 
     pub(super) fn connector(&self) -> PatientConnector {
@@ -120,18 +127,24 @@ struct PatientClient {
 struct Stalled(Duration);
 
 #[derive(Debug, thiserror::Error)]
-#[error("the server gave up waiting: {0}")]
-struct TooSlow(String);
+#[error("the server did not get all of it: {0}")]
+struct Incomplete(String);
+
+/// What S3, Ceph and Azure say, with a 400, when a request did not arrive as it was sent.
+const INCOMPLETE: [&str; 5] =
+    ["RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch"];
 
 #[async_trait]
 impl HttpService for PatientClient {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        without_empty_token(&mut request);
         let length = request.body().content_length() as u64;
-        let is_object = request.method() == http::Method::GET && request.headers().contains_key(http::header::RANGE);
+        let is_object = request.method() == Method::GET && request.headers().contains_key(header::RANGE);
+        let is_listing = request.method() == Method::GET && listing::is_asked_for(request.uri());
         let limit = self.stall + Duration::from_secs(length / SLOWEST_UPLOAD);
         let response = timeout(limit, self.client.execute(request)).await;
-        let response = response.map_err(|_| HttpError::new(HttpErrorKind::Timeout, Stalled(limit)))??;
-        let (parts, body) = response.into_parts();
+        let response = response.map_err(|_| HttpError::new(HttpErrorKind::Request, Stalled(limit)))?;
+        let (parts, body) = response.map_err(|error| told(&error))?.into_parts();
         let body = HttpResponseBody::new(PatientBody { body, stall: self.stall, limit: None });
         if is_object && parts.status.is_success() {
             return Ok(HttpResponse::from_parts(parts, body));
@@ -139,15 +152,69 @@ impl HttpService for PatientClient {
         // A listing or an answer in words, which is short. A break in the middle is to be one of the request, because those
         // are tried again.
         let chunks: Result<Vec<Bytes>, _> = body.bytes_stream().try_collect().await;
-        let answer: Bytes = chunks.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error))?.concat().into();
-        if parts.status == http::StatusCode::BAD_REQUEST {
+        let mut answer: Bytes =
+            chunks.map_err(|error| HttpError::new(HttpErrorKind::Request, Told::of(&error)))?.concat().into();
+        if parts.status == StatusCode::BAD_REQUEST {
             let text = String::from_utf8_lossy(&answer);
-            if text.contains("<Code>RequestTimeout</Code>") {
-                return Err(HttpError::new(HttpErrorKind::Timeout, TooSlow(text.into_owned())));
+            if INCOMPLETE.iter().any(|code| text.contains(&format!("<Code>{code}</Code>"))) {
+                return Err(HttpError::new(HttpErrorKind::Request, Incomplete(text.into_owned())));
             }
+        }
+        if is_listing && parts.status.is_success() {
+            answer = listing::of_what_can_be_named(answer);
         }
         Ok(HttpResponse::from_parts(parts, answer.into()))
     }
+}
+
+/// Without credentials `object_store`'s client for Google sends an empty token, which servers take for a wrong one.
+fn without_empty_token(request: &mut HttpRequest) {
+    let token = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().trim_ascii());
+    if token.is_some_and(|token| token.eq_ignore_ascii_case(b"bearer")) {
+        request.headers_mut().remove(header::AUTHORIZATION);
+    }
+}
+
+/// An error with its causes in words. `reqwest` says "error sending request", and "connection refused" only when asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Told(String);
+
+impl Told {
+    fn of(error: &HttpError) -> Self {
+        let mut text = String::new();
+        // Its own words are "HTTP error: " and those of its cause.
+        for cause in causes(error).skip(1) {
+            let said = cause.to_string();
+            if !text.contains(&said) {
+                text = if text.is_empty() { said } else { format!("{text}: {said}") };
+            }
+        }
+        Self(text)
+    }
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
+}
+
+/// With its causes, and of the kind that is tried again where that makes sense. Every request of this program may be made
+/// twice: what is stored, begun or removed once more is what it was, and of a completion [`super::upload`] makes sure.
+fn told(error: &HttpError) -> HttpError {
+    let kind = match error.kind() {
+        _ if causes(error).any(is_not_trusted) => HttpErrorKind::Decode,
+        HttpErrorKind::Timeout | HttpErrorKind::Interrupted => HttpErrorKind::Request,
+        kind => kind,
+    };
+    HttpError::new(kind, Told::of(error))
+}
+
+/// A certificate that is not trusted, or a server that speaks no TLS: so it will be the next time.
+fn is_not_trusted(cause: &(dyn StdError + 'static)) -> bool {
+    use rustls::Error::{InvalidCertificate, InvalidMessage};
+    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let tls: Option<&rustls::Error> = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+    matches!(tls, Some(InvalidCertificate(_) | InvalidMessage(_)))
 }
 
 /// A body that fails when nothing comes while somebody waits for it.
@@ -167,7 +234,7 @@ impl Body for PatientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
             self.limit = None;
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| told(&error))));
         }
         let stall = self.stall;
         let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(stall)));
@@ -180,5 +247,47 @@ impl Body for PatientBody {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_token_is_none() {
+        let sent = |value: Option<&'static str>| {
+            let mut request = HttpRequest::new(HttpRequestBody::empty());
+            request.headers_mut().extend(value.map(|value| (header::AUTHORIZATION, value.parse().unwrap())));
+            without_empty_token(&mut request);
+            request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!([sent(None), sent(Some("Bearer")), sent(Some("Bearer "))], [None, None, None]);
+        assert_eq!(sent(Some("Bearer abc")).as_deref(), Some("Bearer abc"));
+    }
+
+    #[test]
+    fn an_error_tells_its_causes_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("error sending request")]
+        struct Sending(#[source] io::Error);
+        let error = HttpError::new(HttpErrorKind::Connect, Sending(io::Error::other("connection refused")));
+        let error = told(&error);
+        assert_eq!(
+            (error.to_string().as_str(), error.kind()),
+            ("HTTP error: error sending request: connection refused", HttpErrorKind::Connect)
+        );
+    }
+
+    #[test]
+    fn what_broke_is_tried_again_and_a_certificate_that_is_not_trusted_is_not() {
+        let kind = |kind, error: io::Error| told(&HttpError::new(kind, error)).kind();
+        for broken in [HttpErrorKind::Timeout, HttpErrorKind::Interrupted, HttpErrorKind::Request] {
+            assert_eq!(kind(broken, io::ErrorKind::ConnectionReset.into()), HttpErrorKind::Request);
+        }
+        let certificate = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert_eq!(kind(HttpErrorKind::Connect, io::Error::other(certificate)), HttpErrorKind::Decode);
     }
 }

@@ -15,6 +15,7 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::error::is_unreachable;
 use super::parts::DownloadLimits;
 
 /// How often in a row a range may break off without a byte of progress.
@@ -34,6 +35,7 @@ pub(super) async fn open(
         Err(error @ (Error::NotFound { .. } | Error::PermissionDenied { .. } | Error::Unauthenticated { .. })) => {
             return Err(error);
         }
+        Err(error) if is_unreachable(&error) => return Err(error),
         // An empty object has no ranges.
         Err(error) => match store.head(path).await {
             Ok(meta) if meta.size == 0 => return Ok((0, futures::stream::empty().boxed())),

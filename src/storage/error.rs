@@ -51,17 +51,11 @@ impl StorageError {
                 Self::Misconfigured { what, problem }
             }
             Store::NotFound { .. } => Self::NotFound { verb, what },
-            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-                Self::Denied { verb, what, source: source.into() }
-            }
+            source if is_denied(&source) => Self::Denied { verb, what, source: source.into() },
             source => match io_kind(&source) {
-                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                    Self::Denied { verb, what, source: source.into() }
-                }
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     Self::Full { verb, what, source: source.into() }
                 }
-                _ if says(&source, &DENIED) => Self::Denied { verb, what, source: source.into() },
                 _ => Self::Failed { verb, what, source: source.into() },
             },
         }
@@ -113,11 +107,15 @@ impl StorageError {
 
 /// What services say of a bucket or a container that is not there.
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
-/// What `object_store` says of a listing that is refused, what S3 says of credentials without a 403, and where the last of
-/// all credentials are looked for: in the metadata of a cloud's machine, which this one is not.
-const DENIED: [&str; 7] = [
+/// What `object_store` says of a listing that is refused and of one object of several that may not be removed, what S3 says of
+/// credentials without a 403, and where the last of all credentials are looked for: in the metadata of a cloud's machine,
+/// which this one is not.
+const DENIED: [&str; 10] = [
     "status code: 401",
     "status code: 403",
+    "(code: AccessDenied)",
+    "(code: 401)",
+    "(code: 403)",
     "<Code>ExpiredToken",
     "<Code>InvalidToken",
     "<Code>AuthorizationHeaderMalformed",
@@ -129,6 +127,25 @@ const DENIED: [&str; 7] = [
 pub(super) fn is_no_bucket(error: &object_store::Error) -> bool {
     use object_store::Error as Store;
     matches!(error, Store::NotFound { .. } | Store::Generic { .. }) && says(error, &NO_BUCKET)
+}
+
+/// Whether storage is there and refuses.
+pub(super) fn is_denied(error: &object_store::Error) -> bool {
+    use object_store::Error as Store;
+    matches!(error, Store::PermissionDenied { .. } | Store::Unauthenticated { .. })
+        || matches!(io_kind(error), Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem))
+        || says(error, &DENIED)
+}
+
+/// Whether an object that was to be removed is not there: some servers say so of one of several.
+pub(super) fn is_gone(error: &object_store::Error) -> bool {
+    let is_object = || !is_no_bucket(error);
+    (matches!(error, object_store::Error::NotFound { .. }) && is_object()) || says(error, &["(code: NoSuchKey)"])
+}
+
+/// Whether the service did not answer at all, or said that it is in trouble, often enough.
+pub(super) fn is_unreachable(error: &object_store::Error) -> bool {
+    says(error, &["HTTP error: ", "status code: 5", "status code: 429", "status code: 408"])
 }
 
 fn says(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
@@ -151,6 +168,18 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_object_of_several_that_may_not_be_removed_is_denied() {
+        let failed = |code: &str| {
+            let source = format!("DeleteObjects request failed for key a: no (code: {code})").into();
+            object_store::Error::Generic { store: "S3", source }
+        };
+        let reason = |code: &str| StorageError::of("remove", "a backup".to_owned(), failed(code)).failure().reason;
+        assert_eq!([reason("AccessDenied"), reason("403")], [Reason::StorageDenied; 2]);
+        assert_eq!(reason("InternalError"), Reason::StorageUnreachable);
+        assert!(is_gone(&failed("NoSuchKey")) && !is_gone(&failed("SlowDown")));
+    }
 
     #[test]
     fn the_cause_decides_what_the_user_is_told() {

@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{Error, ObjectStoreExt};
+use object_store::{Error, ObjectMeta, ObjectStoreExt};
 
 use super::upload::{self, UploadError};
-use super::{BackupStorage, PutError, StorageError, download, is_plain};
+use super::{BackupStorage, PutError, StorageError, download, is_plain, removal};
 use crate::backup::manifest;
 use crate::topo::KeyspaceShard;
 
@@ -158,20 +158,26 @@ impl BackupHandle {
     pub async fn objects(&self) -> Result<Vec<StoredObject>, StorageError> {
         let listed = self.storage.inner.store.list_with_delimiter(Some(&self.path)).await;
         let listed = listed.map_err(|source| self.storage.listing_failed(self.to_string(), source))?;
-        let mut objects: Vec<StoredObject> = listed
-            .objects
-            .iter()
+        let inside = listed.objects.iter().filter(|meta| self.is_inside(meta));
+        let mut objects: Vec<StoredObject> = inside
             .filter_map(|meta| Some(StoredObject { name: meta.location.filename()?.to_owned(), size: meta.size }))
             .collect();
         objects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         Ok(objects)
     }
 
+    /// Not the mark that consoles and file browsers leave of a folder, which is listed as an object with the folder's name.
+    fn is_inside(&self, meta: &ObjectMeta) -> bool {
+        meta.location != self.path
+    }
+
     /// Removes the backup with everything in it, the MANIFEST first. Removing what is not there, or half there, is fine.
     pub async fn remove(&self) -> Result<Removed, StorageError> {
         let failed = |source| StorageError::of("remove", self.to_string(), source);
         let inner = &self.storage.inner;
-        let listed: Vec<_> = inner.store.list(Some(&self.path)).try_collect().await.map_err(failed)?;
+        let inside = |meta: &ObjectMeta| std::future::ready(self.is_inside(meta));
+        let listed: Vec<_> =
+            inner.store.list(Some(&self.path)).try_filter(inside).try_collect().await.map_err(failed)?;
         let mut removed = Removed::default();
         let manifest = self.path.clone().join(manifest::OBJECT);
         let (first, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| meta.location == manifest);
@@ -179,15 +185,8 @@ impl BackupHandle {
             if objects.is_empty() {
                 continue;
             }
-            let paths = futures::stream::iter(objects.iter().map(|meta| Ok(meta.location.clone())).collect::<Vec<_>>());
-            let mut deleted = inner.store.delete_stream(paths.boxed());
-            while let Some(outcome) = deleted.next().await {
-                match outcome {
-                    // Somebody else is removing it too.
-                    Ok(_) | Err(Error::NotFound { .. }) => {}
-                    Err(source) => return Err(failed(source)),
-                }
-            }
+            let paths = objects.iter().map(|meta| meta.location.clone()).collect();
+            removal::delete(inner.store.as_ref(), paths).await.map_err(failed)?;
             if let Some(directories) = &inner.directories {
                 directories.sync_directory(&self.path).await.or_else(gone).map_err(failed)?;
             }
@@ -198,7 +197,7 @@ impl BackupHandle {
             directories.remove_directory(&self.path).await.map_err(failed)?;
         }
         if inner.directory_markers {
-            inner.store.delete(&self.path).await.or_else(gone).map_err(failed)?;
+            removal::delete(inner.store.as_ref(), vec![self.path.clone()]).await.map_err(failed)?;
         }
         Ok(removed)
     }

@@ -2,11 +2,12 @@
 //!
 //! The layout is Vitess's, `[root/]<keyspace>/<shard>/<backup name>/<object>` (source: Vitess `mysqlctl/backupstorage` and
 //! its plugins). The contract of [`BackupStorage`] and [`BackupHandle`] is the same for every service, and
-//! `tests/storage.rs` holds each of them to it:
+//! `tests/storage` holds each of them to it:
 //!
 //! * an object appears whole and durable when `put` or `put_stream` returns, and not at all when it fails or is dropped;
 //! * a directory that is missing is empty, and any other trouble with a listing is an error, never "nothing there";
 //! * a body that is shorter or longer than the stored size is an error, not an end;
+//! * what others put there, under whatever names, breaks no listing;
 //! * a removal takes the MANIFEST first, so that a half-removed backup never looks complete, and only that backup.
 
 mod aws_credentials;
@@ -18,9 +19,11 @@ mod error;
 mod file;
 mod gcs;
 mod handle;
+mod listing;
 mod local;
 mod location;
 pub mod parts;
+mod removal;
 mod s3;
 mod upload;
 

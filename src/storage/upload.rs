@@ -1,11 +1,24 @@
 //! Storing a stream of unknown length in bounded memory.
+//!
+//! A part that could not be stored is tried again by `object_store`, for as long as its signature is good; one that is so
+//! large, or a link so slow, that it takes longer than that is begun anew here, with a new signature. When the answer to the
+//! completion is lost, the second try finds no upload to complete: whether it is complete is then looked up.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, Result};
+use object_store::retry::{RetryContext, RetryPolicy};
+use object_store::{
+    Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload, Result,
+};
 use tokio::task::JoinSet;
 
+use super::client::SAME_REQUEST;
+use super::error::is_unreachable;
 use super::parts::Plan;
 
 /// Which of the two sides failed.
@@ -26,7 +39,7 @@ where
 {
     let mut body = std::pin::pin!(body);
     let mut part = Part::default();
-    let mut upload: Option<Running> = None;
+    let mut upload: Option<Running<'_>> = None;
     let (mut stored, mut number) = (0, 0);
     while let Some(chunk) = body.next().await {
         let mut chunk = match chunk {
@@ -52,7 +65,7 @@ where
     }
     match upload {
         None => store.put(path, part.take()).await.map(|_| ()),
-        Some(running) => running.complete(part).await,
+        Some(running) => running.complete(part, stored).await,
     }
     .map_err(UploadError::Store)?;
     Ok(stored)
@@ -81,14 +94,30 @@ impl Part {
 }
 
 /// A multipart upload that is aborted when it is dropped before it is complete.
-struct Running {
+struct Running<'a> {
+    store: &'a dyn ObjectStore,
+    path: &'a Path,
+    /// What was under the name before; nothing, or not known.
+    before: Result<Option<ObjectMeta>, Unknown>,
     upload: Option<Box<dyn MultipartUpload>>,
     parts: JoinSet<Result<()>>,
 }
 
-impl Running {
-    async fn begin(store: &dyn ObjectStore, path: &Path) -> Result<Self> {
-        Ok(Self { upload: Some(store.put_multipart(path).await?), parts: JoinSet::new() })
+/// What is stored may not be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Unknown;
+
+impl<'a> Running<'a> {
+    async fn begin(store: &'a dyn ObjectStore, path: &'a Path) -> Result<Self> {
+        let before = match store.head(path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_unreachable(&error) => return Err(error),
+            Err(_) => Err(Unknown),
+        };
+        let options = PutMultipartOptions::default().with_retry_policy(Arc::new(SlowParts));
+        let upload = store.put_multipart_opts(path, options).await?;
+        Ok(Self { store, path, before, upload: Some(upload), parts: JoinSet::new() })
     }
 
     /// Sends a part off, once fewer than `in_flight` are under way.
@@ -110,7 +139,8 @@ impl Running {
         }
     }
 
-    async fn complete(mut self, mut last: Part) -> Result<()> {
+    /// `stored` is the length of all parts, in bytes.
+    async fn complete(mut self, mut last: Part, stored: u64) -> Result<()> {
         if last.length > 0 {
             self.put(last.take(), usize::MAX).await?;
         }
@@ -118,10 +148,22 @@ impl Running {
             self.wait_for_one().await?;
         }
         if let Some(upload) = &mut self.upload {
-            upload.complete().await?;
+            match upload.complete().await {
+                Err(error) if !self.is_complete(stored).await => return Err(error),
+                _ => {}
+            }
         }
         self.upload = None;
         Ok(())
+    }
+
+    /// Whether the object is there although the completion is said to have failed: of that length, and not the one before.
+    async fn is_complete(&self, stored: u64) -> bool {
+        let (Ok(before), Ok(now)) = (&self.before, self.store.head(self.path).await) else { return false };
+        let is_new = before
+            .as_ref()
+            .is_none_or(|before| (&before.e_tag, before.last_modified) != (&now.e_tag, now.last_modified));
+        is_new && now.size == stored
     }
 
     async fn abort(mut self) {
@@ -133,7 +175,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.parts.abort_all();
         if let (Some(mut upload), Ok(runtime)) = (self.upload.take(), tokio::runtime::Handle::try_current()) {
@@ -141,5 +183,37 @@ impl Drop for Running {
                 let _ = upload.abort().await;
             });
         }
+    }
+}
+
+/// Begins a part anew that took longer than one request may be repeated.
+#[derive(Debug)]
+struct SlowParts;
+
+#[async_trait]
+impl RetryPolicy for SlowParts {
+    async fn retry(&self, context: RetryContext) -> bool {
+        is_worth_a_new_request(context.attempt, context.elapsed)
+    }
+}
+
+/// Whether the tries before this one, `attempt` in number, ended because they took too long and not because there were enough.
+fn is_worth_a_new_request(attempt: usize, elapsed: Duration) -> bool {
+    const ATTEMPTS: usize = 5;
+    let attempts = u32::try_from(attempt).unwrap_or(u32::MAX);
+    attempt < ATTEMPTS && elapsed > SAME_REQUEST.saturating_mul(attempts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_part_that_took_long_is_begun_anew() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert!(!is_worth_a_new_request(1, minutes(1)), "the service said no often enough");
+        assert!(is_worth_a_new_request(1, minutes(4)));
+        assert!(!is_worth_a_new_request(2, minutes(5)) && is_worth_a_new_request(2, minutes(60)));
+        assert!(!is_worth_a_new_request(5, minutes(600)));
     }
 }
