@@ -147,23 +147,14 @@ impl<'a> Running<'a> {
         while !self.parts.is_empty() {
             self.wait_for_one().await?;
         }
-        if let Some(upload) = &mut self.upload {
-            match upload.complete().await {
-                Err(error) if !self.is_complete(stored).await => return Err(error),
-                _ => {}
-            }
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        if let Err(error) = upload.complete().await
+            && !is_complete(self.store, self.path, &self.before, stored).await
+        {
+            return Err(error);
         }
         self.upload = None;
         Ok(())
-    }
-
-    /// Whether the object is there although the completion is said to have failed: of that length, and not the one before.
-    async fn is_complete(&self, stored: u64) -> bool {
-        let (Ok(before), Ok(now)) = (&self.before, self.store.head(self.path).await) else { return false };
-        let is_new = before
-            .as_ref()
-            .is_none_or(|before| (&before.e_tag, before.last_modified) != (&now.e_tag, now.last_modified));
-        is_new && now.size == stored
     }
 
     async fn abort(mut self) {
@@ -184,6 +175,18 @@ impl Drop for Running<'_> {
             });
         }
     }
+}
+
+/// Whether the object is there although its completion is said to have failed: of that length, and not the one before.
+async fn is_complete(
+    store: &dyn ObjectStore,
+    path: &Path,
+    before: &Result<Option<ObjectMeta>, Unknown>,
+    stored: u64,
+) -> bool {
+    let (Ok(before), Ok(now)) = (before, store.head(path).await) else { return false };
+    let of = |meta: &ObjectMeta| (meta.e_tag.clone(), meta.last_modified);
+    now.size == stored && before.as_ref().map(of) != Some(of(&now))
 }
 
 /// Begins a part anew that took longer than one request may be repeated.

@@ -12,6 +12,7 @@ mod servers;
 mod services;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
 mod vitess;
 
 use std::any::Any;
@@ -22,7 +23,7 @@ use object_store::path::Path;
 use tempfile::TempDir;
 
 use servers::{Program, Server};
-use vitess_backup::storage::{BackupStorage, Location};
+use vitess_backup::storage::{BackupStorage, Location, Network};
 use vitess_backup::topo::KeyspaceShard;
 
 const NAME: &str = "2024-01-02.030405.zone1-0000000101";
@@ -33,22 +34,36 @@ struct Service {
     _keeps_alive: Box<dyn Any>,
 }
 
-/// Each service, empty. All but the first two are real servers. Google Cloud Storage is not among them: fake-gcs-server
-/// takes no uploads by the XML API, which object_store speaks; what can be tested of it is in `services`.
+/// Each service, empty; all but the first two are real servers. With `VBO_MATRIX=whole` a real Ceph is among them, which takes
+/// half a minute to start; else a server of S3 stands in for it, with which its client is the same.
 fn services() -> Vec<Service> {
     let (directory, storage) = file_storage();
     let prefix = Path::parse("some/root").unwrap();
     let memory = BackupStorage::over(Arc::new(InMemory::new()), prefix, "memory".to_owned());
-    // Ceph has a bucket for each keyspace and no root, so that each test has a server to itself.
+    // Ceph has a bucket for each keyspace and no root, so that each test has a server or a user to itself.
     let ceph = Server::start(Program::Versitygw);
-    vec![
-        Service { name: "file", storage, _keeps_alive: Box::new(directory) },
+    let mut services = vec![
+        Service { name: "files", storage, _keeps_alive: Box::new(directory) },
         Service { name: "objects in memory", storage: memory, _keeps_alive: Box::new(()) },
         shared("S3: versitygw", Program::Versitygw),
         shared("S3: s3s-fs", Program::S3s),
         shared("Azure Blob: azurite", Program::Azurite),
+        shared("GCS: s3s-fs", Program::S3sAnonymous),
         Service { name: "Ceph: versitygw", storage: ceph.as_ceph(), _keeps_alive: Box::new(ceph) },
-    ]
+    ];
+    if matrix_is_whole() {
+        let gateway = servers::shared(Program::Radosgw);
+        let location = gateway.ceph_location(&gateway.new_user_of_the_gateway(), false, Network::default());
+        let storage = BackupStorage::open(&Location::Ceph(location)).unwrap();
+        services.push(Service { name: "Ceph: radosgw", storage, _keeps_alive: Box::new(()) });
+    }
+    let expected = tables::SERVERS.iter().chain(tables::MORE_SERVERS.iter().take_while(|_| matrix_is_whole()));
+    assert!(services.iter().map(|service| &service.name).eq(expected), "the table of docs/storage.md has others");
+    services
+}
+
+fn matrix_is_whole() -> bool {
+    std::env::var("VBO_MATRIX").is_ok_and(|matrix| matrix == "whole")
 }
 
 fn shared(name: &'static str, program: Program) -> Service {

@@ -1,8 +1,9 @@
 //! What stands between us and a storage server on a bad day: an HTTP proxy with faults, and a link with distance.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -10,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::ListenerExt;
 use futures::{StreamExt, TryStreamExt, stream};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
@@ -25,16 +26,39 @@ pub enum Fault {
     Status(u16),
     /// Never answered.
     Stall,
+    /// Passed on and done, and the answer is lost.
+    Lose,
     /// The answer's body stops after so many bytes, and nothing more comes.
     StallAfter(usize),
     /// The connection goes after so many bytes of the body.
     BreakAfter(usize),
+    /// The body has at most so many bytes, and the answer says that this is all.
+    CutTo(usize),
     /// A body in small pieces with pauses.
     Slow,
 }
 
-/// A fault for the request of that number and method; requests are counted from 0.
-pub type Faults = fn(usize, &Method) -> Fault;
+/// A request that comes to the proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Of all requests, counted from 0.
+    pub number: usize,
+    /// How often this very request came before.
+    pub times: usize,
+    pub method: &'a Method,
+    pub query: &'a str,
+    /// The first byte of the range that is asked for.
+    pub begin: Option<u64>,
+}
+
+impl Asked<'_> {
+    /// The whole range of an object, and not the rest of one that broke off.
+    pub fn is_whole_range(&self) -> bool {
+        *self.method == Method::GET && self.begin.is_some_and(|begin| begin % (4 << 20) == 0)
+    }
+}
+
+pub type Faults = fn(&Asked<'_>) -> Fault;
 
 /// Looks at the head of each request.
 pub type Watch = fn(&http::request::Parts);
@@ -52,7 +76,26 @@ struct Before {
     faults: Faults,
     watch: Watch,
     requests: Arc<AtomicUsize>,
+    before: Arc<Mutex<HashMap<String, usize>>>,
     client: reqwest::Client,
+}
+
+impl Before {
+    fn fault(&self, parts: &http::request::Parts) -> Fault {
+        let range = parts.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+        let same = format!("{} {} {}", parts.method, parts.uri, range.unwrap_or_default());
+        let mut before = self.before.lock().unwrap();
+        let times = before.entry(same).or_default();
+        let asked = Asked {
+            number: self.requests.fetch_add(1, Ordering::Relaxed),
+            times: *times,
+            method: &parts.method,
+            query: parts.uri.query().unwrap_or_default(),
+            begin: range.and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok()),
+        };
+        *times += 1;
+        (self.faults)(&asked)
+    }
 }
 
 /// How a broken connection ends: with an end, or with a reset.
@@ -77,7 +120,14 @@ impl Proxy {
         });
         let requests = Arc::new(AtomicUsize::new(0));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let state = Before { server: server.to_owned(), faults, watch, requests: requests.clone(), client };
+        let state = Before {
+            server: server.to_owned(),
+            faults,
+            watch,
+            requests: requests.clone(),
+            before: Arc::default(),
+            client,
+        };
         let router = axum::Router::new().fallback(pass).with_state(state);
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             axum::serve(listener, router).await.unwrap();
@@ -89,7 +139,7 @@ impl Proxy {
 async fn pass(State(before): State<Before>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     (before.watch)(&parts);
-    let fault = (before.faults)(before.requests.fetch_add(1, Ordering::Relaxed), &parts.method);
+    let fault = before.fault(&parts);
     // Read in any case, as servers do.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     match fault {
@@ -100,13 +150,28 @@ async fn pass(State(before): State<Before>, request: Request) -> Response {
         Fault::Stall => std::future::pending().await,
         _ => {}
     }
-    let url = format!("http://{}{}", before.server, parts.uri);
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url = format!("http://{}{path}", before.server);
     let asked = before.client.request(parts.method, url).headers(parts.headers).body(body).send().await;
     let Ok(answer) = asked else {
         return Response::builder().status(StatusCode::BAD_GATEWAY).body(Body::empty()).unwrap();
     };
     let mut response = Response::builder().status(answer.status());
     *response.headers_mut().unwrap() = answer.headers().clone();
+    match fault {
+        Fault::Lose => {
+            let lost = stream::once(async { Err::<Bytes, _>(std::io::Error::other("by the test")) });
+            response.headers_mut().unwrap().insert(header::CONTENT_LENGTH, 1_000.into());
+            return response.body(Body::from_stream(lost)).unwrap();
+        }
+        Fault::CutTo(bytes) => {
+            let mut whole = answer.bytes().await.unwrap();
+            whole.truncate(bytes);
+            response.headers_mut().unwrap().insert(header::CONTENT_LENGTH, whole.len().into());
+            return response.body(Body::from(whole)).unwrap();
+        }
+        _ => {}
+    }
     let body = answer.bytes_stream().map_err(std::io::Error::other);
     let body = match fault {
         Fault::StallAfter(bytes) => Body::from_stream(first(body, bytes).chain(stream::pending())),

@@ -29,6 +29,11 @@ pub enum Program {
     S3s,
     Azurite,
     FakeGcs,
+    /// For GCS: s3s-fs without keys. What Google's XML API and S3 have in common is all that storing takes, and
+    /// fake-gcs-server lacks it.
+    S3sAnonymous,
+    /// For Ceph: the real one. It takes half a minute to start.
+    Radosgw,
 }
 
 /// A server with one empty bucket or container.
@@ -49,7 +54,7 @@ impl Drop for Server {
 
 /// The one server of this kind that the tests of this process share.
 pub fn shared(program: Program) -> &'static Server {
-    static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
+    static SERVERS: [OnceLock<Server>; 6] = [const { OnceLock::new() }; 6];
     SERVERS[program as usize].get_or_init(|| Server::start(program))
 }
 
@@ -57,18 +62,37 @@ impl Server {
     /// # Panics
     /// When the server cannot be had, or does not answer in time.
     pub fn start(program: Program) -> Self {
+        Self::start_with(program, |_| Vec::new())
+    }
+
+    /// S3 over TLS, with a certificate for 127.0.0.1 of an authority of its own: [`Self::authority`].
+    pub fn start_with_certificate() -> Self {
+        Self::start_with(Program::Versitygw, |directory| {
+            let made = Command::new(script("certificates.sh")).arg(directory).status().unwrap();
+            assert!(made.success(), "certificates could not be made");
+            vec![directory.to_owned()]
+        })
+    }
+
+    /// S3 with buckets in the host's name, as in `<bucket>.s3.test`.
+    pub fn start_with_domain(domain: &str) -> Self {
+        Self::start_with(Program::S3s, |_| vec![domain.into()])
+    }
+
+    fn start_with(program: Program, arguments: impl FnOnce(&Path) -> Vec<PathBuf>) -> Self {
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("credentials"), CREDENTIALS).unwrap();
         std::fs::write(directory.path().join("azure-key"), format!("{AZURE_KEY}\n")).unwrap();
         let data = directory.path().join("data");
-        if matches!(program, Program::Versitygw | Program::S3s) {
+        if matches!(program, Program::Versitygw | Program::S3s | Program::S3sAnonymous) {
             std::fs::create_dir_all(data.join(BUCKET)).unwrap();
         }
         build(program);
         let port = free_port();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(script("start.sh")).arg(program.name());
-        command.arg(&data).arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg(&data).arg(port.to_string()).args(arguments(directory.path()));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = spawn_for_good(command);
         let server = Self { program, port, directory, child: Mutex::new(child) };
         server.wait();
@@ -76,7 +100,8 @@ impl Server {
     }
 
     fn wait(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let patience = if self.program == Program::Radosgw { 300 } else { 60 };
+        let deadline = Instant::now() + Duration::from_secs(patience);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let ended = self.child.lock().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "{:?} ended at once: {ended:?}", self.program);
@@ -86,7 +111,7 @@ impl Server {
         match self.program {
             Program::Azurite => self.make_container(),
             Program::FakeGcs => self.make_bucket(),
-            Program::Versitygw | Program::S3s => {}
+            Program::Versitygw | Program::S3s | Program::S3sAnonymous | Program::Radosgw => {}
         }
     }
 
@@ -129,10 +154,10 @@ impl Server {
     pub fn location_at(&self, address: &str, root: &str, network: Network) -> Location {
         let root = root.to_owned();
         match self.program {
-            Program::Versitygw | Program::S3s => Location::S3(S3Location {
+            Program::Versitygw | Program::S3s | Program::Radosgw => Location::S3(S3Location {
                 bucket: BUCKET.to_owned(),
                 region: "us-east-1".to_owned(),
-                endpoint: Some(format!("http://{address}")),
+                endpoint: Some(if address.contains("://") { address.to_owned() } else { format!("http://{address}") }),
                 root,
                 force_path_style: true,
                 server_side_encryption: None,
@@ -150,7 +175,7 @@ impl Server {
                 parallelism: None,
                 network,
             }),
-            Program::FakeGcs => Location::Gcs(GcsLocation {
+            Program::FakeGcs | Program::S3sAnonymous => Location::Gcs(GcsLocation {
                 bucket: BUCKET.to_owned(),
                 root,
                 endpoint: Some(format!("http://{address}")),
@@ -169,12 +194,31 @@ impl Server {
 
     /// As Ceph: its own configuration file, buckets made as they are needed.
     pub fn as_ceph(&self) -> BackupStorage {
-        let config = self.directory.path().join("ceph_backup_config.json");
+        BackupStorage::open(&Location::Ceph(self.ceph_location("test", false, Network::default()))).unwrap()
+    }
+
+    pub fn ceph_location(&self, access_key: &str, tls: bool, network: Network) -> CephLocation {
+        let config = self.directory.path().join(format!("{access_key}-{tls}.json"));
         let address = self.address();
-        let text =
-            format!(r#"{{"accessKey": "test", "secretKey": "testsecret", "endPoint": "{address}", "useSSL": false}}"#);
+        let text = format!(
+            r#"{{"accessKey": "{access_key}", "secretKey": "testsecret", "endPoint": "{address}", "useSSL": {tls}}}"#
+        );
         std::fs::write(&config, text).unwrap();
-        BackupStorage::open(&Location::Ceph(CephLocation { config, network: Network::default() })).unwrap()
+        CephLocation { config, network }
+    }
+
+    /// A user of the gateway that has no buckets yet, and whose buckets no other user sees: its access key.
+    pub fn new_user_of_the_gateway(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("user{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let made = Command::new(script("radosgw.sh")).arg("user").arg(self.data()).arg(&name).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        name
+    }
+
+    /// The certificate of the authority that signed the server's.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.path().join("ca.crt")
     }
 
     /// What lies in its folder, for servers that keep buckets as folders.
@@ -190,6 +234,8 @@ impl Program {
             Self::S3s => "s3s-fs",
             Self::Azurite => "azurite",
             Self::FakeGcs => "fake-gcs-server",
+            Self::S3sAnonymous => "s3s-fs-anonymous",
+            Self::Radosgw => "radosgw",
         }
     }
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # build.sh SERVER: prints the program of a storage server that tests start, and builds it first when it is not in the
-# cache: versitygw and s3s-fs (S3), azurite (Azure Blob), fake-gcs-server (Google Cloud Storage).
+# cache: versitygw and s3s-fs (S3), azurite (Azure Blob), fake-gcs-server (Google Cloud Storage); of radosgw (Ceph), which is
+# several programs, the folder.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../env.sh"
@@ -39,12 +40,13 @@ case $server in
   versitygw | fake-gcs-server)
     key=$(recipe_key "$(version_of "$module")" "$STORAGE"/servers/go.{mod,sum} "${recipe[@]}")
     cached "$server" "$key" go_server "$server" "$package" ;;
-  s3s-fs)
+  s3s-fs | s3s-fs-anonymous)
     found=$(cached s3s-fs "$(recipe_key "$S3S_VERSION" "${recipe[@]}")" s3s)
     printf '%s\n' "$found/bin/s3s-fs" ;;
   azurite)
     key=$(recipe_key x "$STORAGE"/azurite/package*.json "${recipe[@]}")
     found=$(cached azurite "$key" azurite)
     printf '%s\n' "$found/node_modules/.bin/azurite-blob" ;;
-  *) die "usage: build.sh versitygw|s3s-fs|azurite|fake-gcs-server" ;;
+  radosgw) exec "$STORAGE/radosgw.sh" build ;;
+  *) die "usage: build.sh versitygw|s3s-fs|azurite|fake-gcs-server|radosgw" ;;
 esac
