@@ -183,14 +183,15 @@ async fn each_fails(storage: &BackupStorage) -> Result<(), Reason> {
     let backup = storage.backup(&shard(), NAME).unwrap();
     let long = body(9 << 20);
     let reason = |error: StorageError| error.failure().reason;
-    let reasons = [
-        storage.list_backups(&shard()).await.map(|_| ()).map_err(reason),
-        storage.begin_backup(&shard(), NAME).await.map(|_| ()).map_err(reason),
-        backup.get_stream("0").await.map(|_| ()).map_err(reason),
-        backup.put("0", Bytes::new()).await.map_err(reason),
-        backup.put_stream("0", chunks(&long)).await.map(|_| ()).map_err(|error| reason(of_storage(error))),
-        backup.remove().await.map(|_| ()).map_err(reason),
-    ];
+    let reasons = tokio::join!(
+        async { storage.list_backups(&shard()).await.map(|_| ()).map_err(reason) },
+        async { storage.begin_backup(&shard(), NAME).await.map(|_| ()).map_err(reason) },
+        async { backup.get_stream("0").await.map(|_| ()).map_err(reason) },
+        async { backup.put("0", Bytes::new()).await.map_err(reason) },
+        async { backup.put_stream("0", chunks(&long)).await.map(|_| ()).map_err(|error| reason(of_storage(error))) },
+        async { backup.remove().await.map(|_| ()).map_err(reason) },
+    );
+    let reasons: [Result<(), Reason>; 6] = reasons.into();
     assert!(reasons.iter().all(|other| *other == reasons[0]), "{storage}: {reasons:?}");
     reasons[0]
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
 
 mod conformance;
+mod credentials;
 mod faults;
 mod file;
 mod proxy;
@@ -13,6 +14,7 @@ mod services;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;
+mod tls;
 mod vitess;
 
 use std::any::Any;

@@ -1,21 +1,22 @@
 //! What can be seen only from inside an object store: the order of deletions, bodies of the wrong length, and failures.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 use vitess_backup::backup::failure::Reason;
-use vitess_backup::storage::{BackupStorage, PutError, StorageError};
+use vitess_backup::storage::{BackupStorage, PutError, Removed, StorageError};
 
 use crate::{NAME, shard};
 
@@ -28,6 +29,10 @@ enum Fault {
     BodyTooShort,
     BodyTooLong,
     Part,
+    /// Object "1" is not removed at first, and all others are.
+    SomeRemovals,
+    /// Object "1" may not be removed.
+    RemovalDenied,
 }
 
 /// A store in memory that notes what is asked of it and fails where it is told to.
@@ -35,6 +40,7 @@ enum Fault {
 struct Watched {
     store: Arc<InMemory>,
     seen: Arc<Mutex<Vec<String>>>,
+    removals: Arc<AtomicUsize>,
     fault: Fault,
 }
 
@@ -46,7 +52,7 @@ impl fmt::Display for Watched {
 
 impl Watched {
     fn new(fault: Fault) -> Self {
-        Self { store: Arc::new(InMemory::new()), seen: Arc::default(), fault }
+        Self { store: Arc::new(InMemory::new()), seen: Arc::default(), removals: Arc::default(), fault }
     }
 
     fn with(&self, fault: Fault) -> BackupStorage {
@@ -137,8 +143,23 @@ impl ObjectStore for Watched {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let watched = self.clone();
-        let locations = locations.inspect_ok(move |path| watched.note(path.filename().unwrap()));
-        self.store.delete_stream(locations.boxed())
+        // The MANIFEST goes alone, and before the rest.
+        let is_at_first = self.removals.fetch_add(1, Ordering::Relaxed) < 2;
+        let delete = move |location: Result<Path>| {
+            let watched = watched.clone();
+            async move {
+                let location = location?;
+                let name = location.filename().unwrap();
+                watched.note(name);
+                match watched.fault {
+                    Fault::SomeRemovals if is_at_first && name == "1" => return Err(Self::broken()),
+                    Fault::RemovalDenied if name == "1" => return Err(Self::denied(location.as_ref())),
+                    _ => watched.store.delete(&location).await?,
+                }
+                Ok(location)
+            }
+        };
+        locations.then(delete).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -171,6 +192,32 @@ async fn the_manifest_is_deleted_before_anything_else() {
     watched.seen();
     backup.remove().await.unwrap();
     assert_eq!(watched.seen(), ["MANIFEST", "0", "1", "Z"]);
+}
+
+#[tokio::test]
+async fn a_removal_goes_on_with_what_it_could_not_remove_at_first() {
+    let watched = Watched::new(Fault::SomeRemovals);
+    let backup = watched.storage().begin_backup(&shard(), NAME).await.unwrap();
+    for object in ["0", "1", "2", "MANIFEST"] {
+        backup.put(object, Bytes::from_static(b"x")).await.unwrap();
+    }
+    watched.seen();
+    assert_eq!(backup.remove().await.unwrap(), Removed { objects: 4, bytes: 4 });
+    assert_eq!(watched.seen(), ["MANIFEST", "0", "1", "2", "1"]);
+    assert_eq!(backup.objects().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_removal_that_is_denied_is_not_tried_again() {
+    let watched = Watched::new(Fault::RemovalDenied);
+    let backup = watched.storage().begin_backup(&shard(), NAME).await.unwrap();
+    for object in ["0", "1", "2"] {
+        backup.put(object, Bytes::from_static(b"x")).await.unwrap();
+    }
+    watched.seen();
+    let error = backup.remove().await.unwrap_err();
+    assert_eq!(error.failure().reason, Reason::StorageDenied, "{error}");
+    assert_eq!(watched.seen(), ["0", "1"]);
 }
 
 #[tokio::test]

@@ -121,11 +121,7 @@ impl Server {
 
     fn make_container(&self) {
         let url = format!("http://{}/{AZURE_ACCOUNT}/{BUCKET}?restype=container", self.address());
-        let mut request = request(Method::PUT, &url, HttpRequestBody::empty());
-        request.headers_mut().insert(header::CONTENT_LENGTH, 0.into());
-        let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(AZURE_KEY).unwrap());
-        AzureAuthorizer::new(&credential, AZURE_ACCOUNT).try_authorize(&mut request).unwrap();
-        send(request);
+        Self::send_to_azure(request(Method::PUT, &url, HttpRequestBody::empty()), 0);
     }
 
     fn make_bucket(&self) {
@@ -135,11 +131,38 @@ impl Server {
         send(request);
     }
 
-    /// Puts an object into the GCS server's bucket as Google's own library does.
-    pub fn upload_as_google(&self, name: &str, body: &'static str) {
+    /// Puts an object into the bucket by other means than ours: into the GCS server's as Google's own library does. The name
+    /// may be any.
+    pub fn upload_as_others(&self, name: &str, body: &'static str) {
         let address = self.address();
-        let url = format!("http://{address}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}");
-        send(request(Method::POST, &url, body.to_owned().into()));
+        let encoded = |kept: &[u8]| -> String {
+            let byte =
+                |byte: u8| if kept.contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+            name.bytes()
+                .map(|one| if one.is_ascii_alphanumeric() { char::from(one).to_string() } else { byte(one) })
+                .collect()
+        };
+        match self.program {
+            Program::Azurite => {
+                let url = format!("http://{address}/{AZURE_ACCOUNT}/{BUCKET}/{}", encoded(b"-_"));
+                let mut request = request(Method::PUT, &url, body.to_owned().into());
+                request.headers_mut().insert("x-ms-blob-type", "BlockBlob".parse().unwrap());
+                Self::send_to_azure(request, body.len());
+            }
+            Program::FakeGcs => {
+                let name = encoded(b"-_");
+                let url = format!("http://{address}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}");
+                send(request(Method::POST, &url, body.to_owned().into()));
+            }
+            other => panic!("{other:?} has no API but the one that we speak"),
+        }
+    }
+
+    fn send_to_azure(mut request: Request<HttpRequestBody>, length: usize) {
+        request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(AZURE_KEY).unwrap());
+        AzureAuthorizer::new(&credential, AZURE_ACCOUNT).try_authorize(&mut request).unwrap();
+        send(request);
     }
 
     pub fn credentials_file(&self) -> PathBuf {
