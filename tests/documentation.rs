@@ -1,8 +1,11 @@
 //! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code; what
-//! `docs/xtrabackup.md` tells of are reasons too; and `docs/benchmarks.md` gets its figures as they were measured.
+//! `docs/xtrabackup.md` tells of are reasons too; `docs/storage.md` has the tables of what is tested; and `docs/benchmarks.md`
+//! gets its figures as they were measured.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "storage/tables.rs"]
+mod storage;
 #[path = "bench/tables.rs"]
 mod tables;
 
@@ -14,6 +17,8 @@ use vitess_backup::backup::failure::Reason;
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const XTRABACKUP: &str = include_str!("../docs/xtrabackup.md");
 const README: &str = include_str!("../README.md");
+const STORAGE: &str = include_str!("../docs/storage.md");
+const CONFORMANCE: &str = include_str!("storage/conformance.rs");
 const SOURCE: &str = include_str!("../src/backup/failure.rs");
 
 /// The rows of the table: reason → exit code, meaning, remedy.
@@ -122,6 +127,49 @@ fn every_test_that_the_checklist_of_the_format_names_is_there() {
     let missing: Vec<_> =
         named.iter().filter(|name| !sources.iter().any(|text| text.contains(&format!("fn {name}(")))).collect();
     assert!(missing.is_empty(), "docs/format.md names tests that do not exist: {missing:?}");
+}
+
+/// The names of a file's asynchronous tests.
+fn async_tests(source: &str) -> Vec<&str> {
+    let after = source.split("#[tokio::test]\nasync fn ").skip(1);
+    after.filter_map(|rest| rest.split('(').next()).collect()
+}
+
+fn row(cells: impl IntoIterator<Item = String>) -> String {
+    format!("| {} |\n", cells.into_iter().collect::<Vec<_>>().join(" | "))
+}
+
+fn markdown(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let cells = |words: &[&str]| row(words.iter().map(|word| (*word).to_owned()));
+    let line = format!("|{}\n", "---|".repeat(head.len()));
+    cells(head) + &line + &rows.into_iter().map(row).collect::<String>()
+}
+
+#[test]
+fn the_table_of_storage_servers_has_every_case_of_the_suite() {
+    let cases = async_tests(CONFORMANCE);
+    assert!(cases.len() >= 15, "the suite was not read: {cases:?}");
+    assert_eq!(CONFORMANCE.matches("for service in services()").count(), cases.len(), "each case with each service");
+    let head: Vec<_> = ["Case"].into_iter().chain(storage::SERVERS).chain(storage::MORE_SERVERS).collect();
+    let always = storage::SERVERS.map(|_| "✓").into_iter().chain(storage::MORE_SERVERS.map(|_| "whole"));
+    let always: Vec<_> = always.map(str::to_owned).collect();
+    let table = markdown(&head, cases.iter().map(|case| [vec![case.replace('_', " ")], always.clone()].concat()));
+    assert!(STORAGE.contains(&table), "docs/storage.md should have this table:\n{table}");
+}
+
+#[test]
+fn the_table_of_faults_has_every_fault_that_is_tried_and_how_it_ends() {
+    let variants = variants(SOURCE);
+    let end = |end: &str| if end == storage::SURVIVED { end.to_owned() } else { format!("`{end}`") };
+    for (what, end) in storage::FAULTS {
+        assert!(end == storage::SURVIVED || variants.contains(&end), "{what}: {end} is no reason");
+    }
+    let head: Vec<_> = ["What happens"].into_iter().chain(storage::SERVICES).collect();
+    let rows = storage::FAULTS.map(|(what, ends)| {
+        std::iter::once(what.to_owned()).chain(storage::SERVICES.map(|_| end(ends))).collect::<Vec<_>>()
+    });
+    let table = markdown(&head, rows);
+    assert!(STORAGE.contains(&table), "docs/storage.md should have this table:\n{table}");
 }
 
 fn measured(first: &[f64], second: &[f64], aim: Option<f64>) -> Row {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use bytes::Bytes;
+use crc32fast::Hasher;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use rstest::rstest;
@@ -19,7 +20,7 @@ use vitess_backup::storage::{BackupStorage, Location, Network, PutError, Removed
 use crate::proxy::{Asked, Ends, Fault, Faults, Link, Proxy};
 use crate::servers::{self, BUCKET, Program, Server};
 use crate::tables::{FAULTS, SURVIVED};
-use crate::{NAME, shard, support};
+use crate::{NAME, matrix_is_whole, shard, support};
 
 /// A minute's patience in a second's.
 fn hasty() -> Network {
@@ -250,36 +251,49 @@ async fn an_error_says_what_the_connection_met() {
     assert!(error.to_string().contains("failed to lookup address information"), "{error}");
 }
 
-/// Where the window lets one connection have 25 MB/s.
+/// Where the window lets one connection have 25 MB/s. The figure of `docs/storage.md` is of the whole size, which
+/// `VBO_MATRIX=whole` takes (or `VBO_LINK_MB=1024`): a machine that is busy with other tests says nothing about speed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_a_distance_ranges_side_by_side_are_four_times_one_stream() {
-    let megabytes: usize = std::env::var("VBO_LINK_MB").map_or(64, |text| text.parse().unwrap());
+    let asked: Option<usize> = std::env::var("VBO_LINK_MB").ok().map(|text| text.parse().unwrap());
+    let measured = asked.or_else(|| matrix_is_whole().then_some(1024));
+    let megabytes = measured.unwrap_or(48);
     let server = Server::start(Program::Versitygw);
     let near = server.storage("link");
     let part = Bytes::from(body(1 << 20));
-    let parts = stream::iter((0..megabytes).map(move |_| Ok::<_, &str>(part.clone())));
-    near.backup(&shard(), NAME).unwrap().put_stream("0", parts).await.unwrap();
+    let parts = || {
+        let part = part.clone();
+        (0..megabytes)
+            .map(move |at| part.slice(at % 1009..).iter().chain(&part[..at % 1009]).copied().collect::<Bytes>())
+    };
+    let stored = parts().fold(Hasher::new(), hashed).finalize();
+    near.backup(&shard(), NAME).unwrap().put_stream("0", stream::iter(parts().map(Ok::<_, &str>))).await.unwrap();
 
     let link = Link::before(&server.address(), Duration::from_millis(20), 512 << 10).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let signed = signed_url(&server, &link.address, &format!("link/commerce/-80/{NAME}/0")).await;
     let begun = Instant::now();
     let mut answer = client.get(signed).send().await.unwrap().error_for_status().unwrap();
-    let mut alone = 0;
+    let mut alone = Hasher::new();
     while let Some(chunk) = answer.chunk().await.unwrap() {
-        alone += chunk.len();
+        alone.update(&chunk);
     }
     let one_stream = begun.elapsed();
-    assert_eq!(alone, megabytes << 20);
 
     let far = BackupStorage::open(&server.location_at(&link.address, "link", Network::default())).unwrap();
     let begun = Instant::now();
-    let (_, read) = far.backup(&shard(), NAME).unwrap().get_stream("0").await.unwrap();
-    let read = read.try_fold(0, |sum, chunk| std::future::ready(Ok(sum + chunk.len()))).await.unwrap();
+    let (size, read) = far.backup(&shard(), NAME).unwrap().get_stream("0").await.unwrap();
+    let read =
+        read.try_fold(Hasher::new(), |so_far, chunk| std::future::ready(Ok(hashed(so_far, chunk)))).await.unwrap();
     let ranges = begun.elapsed();
-    assert_eq!(read, megabytes << 20);
+    assert_eq!((size, read.finalize(), alone.finalize()), ((megabytes as u64) << 20, stored, stored));
     println!("{megabytes} MiB over 20 ms: one stream {one_stream:.2?}, ranges {ranges:.2?}");
-    assert!(one_stream >= ranges * 4, "one stream {one_stream:?}, ranges {ranges:?}");
+    assert!(measured.is_none() || one_stream >= ranges * 4, "one stream {one_stream:?}, ranges {ranges:?}");
+}
+
+fn hashed(mut so_far: Hasher, chunk: Bytes) -> Hasher {
+    so_far.update(&chunk);
+    so_far
 }
 
 async fn signed_url(server: &Server, address: &str, key: &str) -> String {
