@@ -195,7 +195,7 @@ impl Told {
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |cause| cause.source())
+    std::iter::successors(Some(error), |cause: &&'a (dyn StdError + 'static)| (*cause).source())
 }
 
 /// With its causes, and of the kind that is tried again where that makes sense. Every request of this program may be made

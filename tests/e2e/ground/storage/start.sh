@@ -4,7 +4,7 @@
 # with the certificate in the folder MORE (certificates.sh), s3s-fs takes buckets in the host's name below the domain MORE.
 # Azure Blob: the account `devstoreaccount1` with the key that Azurite is known for. Google Cloud Storage: no credentials;
 # fake-gcs-server has its JSON API, s3s-fs-anonymous what its XML API has in common with S3's. Ceph: users are made by
-# radosgw.sh.
+# radosgw.sh. STORAGE_HOST is another address to listen on, for versitygw only.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../env.sh"
@@ -16,7 +16,7 @@ case $server in
   versitygw)
     known=$(dirname "$dir")/known-of-${dir##*/}     # what it knows of objects beside their bytes
     mkdir -p "$known"
-    exec "$program" --quiet --access test --secret testsecret --port "127.0.0.1:$port" \
+    exec "$program" --quiet --access test --secret testsecret --port "${STORAGE_HOST:-127.0.0.1}:$port" \
       ${more:+--cert "$more/server.crt" --key "$more/server.key"} posix --sidecar "$known" "$dir" ;;
   s3s-fs)
     exec "$program" --access-key test --secret-key testsecret ${more:+--domain "$more"} --host 127.0.0.1 --port "$port" "$dir" ;;
