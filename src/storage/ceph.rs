@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use http::Method;
@@ -22,7 +23,7 @@ use object_store::{
 
 use super::StorageError;
 use super::client::Network;
-use super::error::is_no_bucket;
+use super::error::{is_no_bucket, is_unreachable};
 use super::location::CephLocation;
 use super::s3::Address;
 
@@ -145,6 +146,13 @@ impl CephStore {
     /// Makes the bucket; that somebody else just did is fine. One at a time: servers trip over two that make the same.
     async fn make(&self, bucket: &AmazonS3) -> Result<()> {
         let _alone = self.inner.making.lock().await;
+        let Network { retries, longest_pause, .. } = self.inner.network;
+        let pauses = ExponentialBuilder::default().with_min_delay(longest_pause / 100).with_max_delay(longest_pause);
+        let pauses = pauses.with_jitter().with_max_times(retries);
+        (|| self.try_to_make(bucket)).retry(pauses).when(is_unreachable).await
+    }
+
+    async fn try_to_make(&self, bucket: &AmazonS3) -> Result<()> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: STORE, source };
         let url = bucket.signed_url(Method::PUT, &Path::default(), Duration::from_secs(300)).await?;
         let mut request = http::Request::new(HttpRequestBody::empty());
@@ -155,7 +163,7 @@ impl CephStore {
         if status.is_success() || status == http::StatusCode::CONFLICT {
             return Ok(());
         }
-        let source = format!("making the bucket of {bucket} gave {status}").into();
+        let source = format!("making the bucket of {bucket} gave status code: {status}").into();
         Err(match status {
             http::StatusCode::FORBIDDEN => Error::PermissionDenied { path: bucket.to_string(), source },
             http::StatusCode::UNAUTHORIZED => Error::Unauthenticated { path: bucket.to_string(), source },

@@ -75,54 +75,57 @@ async fn a_bad_day_ends_as_the_table_says(#[case] program: Program) {
 }
 
 async fn end_of(program: Program, what: &str) -> String {
-    use Ends::{Closed, Reset};
     let ended = match what {
-        "each request meets a server error (500) once" => {
-            day(program, |asked| once(asked, Fault::Status(500)), Closed).await
-        }
-        "each request finds the service unavailable (503) once" => {
-            day(program, |asked| once(asked, Fault::Status(503)), Closed).await
-        }
-        "each request is throttled (429) once" => day(program, |asked| once(asked, Fault::Status(429)), Closed).await,
-        "one request in five is never answered" => day(program, never_answers_one_in_five, Closed).await,
-        "the answer to each request that stores or removes something is lost once" => {
-            let changes = |asked: &Asked<'_>| !matches!(*asked.method, Method::GET | Method::HEAD);
-            day(program, |asked| if changes(asked) { once(asked, Fault::Lose) } else { Fault::None }, Closed).await
-        }
-        "the body of each range stops in the middle, and nothing more comes" => {
-            day(program, |asked| on_ranges(asked, Fault::StallAfter(1_000_000)), Closed).await
-        }
-        "the connection ends in the middle of each range" => {
-            day(program, |asked| on_ranges(asked, Fault::BreakAfter(1_000_000)), Closed).await
-        }
-        "the connection is reset in the middle of each range" => {
-            day(program, |asked| on_ranges(asked, Fault::BreakAfter(1_000_000)), Reset).await
-        }
-        "each body is shorter than what was asked for" => {
-            day(program, |asked| on_reads(asked, Fault::CutTo(1_000_000)), Closed).await
-        }
-        "every body comes slowly" => day(program, |_| Fault::Slow, Closed).await,
-        "every request finds the service unavailable (503)" => nothing_works(program, |_| Fault::Status(503)).await,
-        "no request is answered" => nothing_works(program, |_| Fault::Stall).await,
-        "every request is refused (403)" => nothing_works(program, |_| Fault::Status(403)).await,
-        "every request lacks credentials (401)" => nothing_works(program, |_| Fault::Status(401)).await,
         "nobody listens" => each_fails(&at(program, "127.0.0.1:9")).await,
-        "every body breaks off at once" => day(program, |asked| on_reads(asked, Fault::BreakAfter(0)), Closed).await,
-        "every body is empty" => day(program, |asked| on_reads(asked, Fault::CutTo(0)), Closed).await,
         "the object is replaced while it is read" => replaced_while_it_is_read(program).await,
-        "the right to read is taken away in the middle (403)" => {
-            let later = |asked: &Asked<'_>| asked.begin.is_some_and(|begin| begin >= 8 << 20);
-            day(program, |asked| if later(asked) { Fault::Status(403) } else { Fault::None }, Closed).await
-        }
-        "the right to store is taken away in the middle (403)" => {
-            let later = |asked: &Asked<'_>| asked.number >= 4 && *asked.method == Method::PUT;
-            day(program, |asked| if later(asked) { Fault::Status(403) } else { Fault::None }, Closed).await
-        }
         "the bucket or container does not exist" => each_fails(&without_bucket(program)).await,
         "an object was cut short, or a bit of it flipped, while it was stored" => damaged(program).await,
-        what => panic!("the table has {what:?}, which nobody tries"),
+        what if what.starts_with("every request") || what.starts_with("no request") => {
+            nothing_works(program, faults_of(what).0).await
+        }
+        what => day(program, faults_of(what)).await,
     };
     ended.map_or_else(|reason| format!("{reason:?}"), |()| SURVIVED.to_owned())
+}
+
+fn faults_of(what: &str) -> (Faults, Ends) {
+    let faults: Faults = match what {
+        "each request meets a server error (500) once" => |asked| once(asked, Fault::Status(500)),
+        "each request finds the service unavailable (503) once" => |asked| once(asked, Fault::Status(503)),
+        "each request is throttled (429) once" => |asked| once(asked, Fault::Status(429)),
+        "one request in five is never answered" => never_answers_one_in_five,
+        "the answer to each request that stores or removes something is lost once" => loses_answers_to_changes,
+        "the body of each range stops in the middle, and nothing more comes" => {
+            |asked| on_ranges(asked, Fault::StallAfter(1_000_000))
+        }
+        "the connection ends in the middle of each range" | "the connection is reset in the middle of each range" => {
+            |asked| on_ranges(asked, Fault::BreakAfter(1_000_000))
+        }
+        "each body is shorter than what was asked for" => |asked| on_reads(asked, Fault::CutTo(1_000_000)),
+        "every body comes slowly" => |_| Fault::Slow,
+        "every request finds the service unavailable (503)" => |_| Fault::Status(503),
+        "no request is answered" => |_| Fault::Stall,
+        "every request is refused (403)" => |_| Fault::Status(403),
+        "every request lacks credentials (401)" => |_| Fault::Status(401),
+        "every body breaks off at once" => |asked| on_reads(asked, Fault::BreakAfter(0)),
+        "every body is empty" => |asked| on_reads(asked, Fault::CutTo(0)),
+        "the right to read is taken away in the middle (403)" => denies_later_ranges,
+        "the right to store is taken away in the middle (403)" => denies_later_changes,
+        what => panic!("the table has {what:?}, which nobody tries"),
+    };
+    (faults, if what.contains("is reset") { Ends::Reset } else { Ends::Closed })
+}
+
+fn loses_answers_to_changes(asked: &Asked<'_>) -> Fault {
+    if matches!(*asked.method, Method::GET | Method::HEAD) { Fault::None } else { once(asked, Fault::Lose) }
+}
+
+fn denies_later_ranges(asked: &Asked<'_>) -> Fault {
+    if asked.begin.is_some_and(|begin| begin >= 8 << 20) { Fault::Status(403) } else { Fault::None }
+}
+
+fn denies_later_changes(asked: &Asked<'_>) -> Fault {
+    if asked.number >= 4 && *asked.method == Method::PUT { Fault::Status(403) } else { Fault::None }
 }
 
 fn never_answers_one_in_five(asked: &Asked<'_>) -> Fault {
@@ -153,7 +156,7 @@ fn without_bucket(program: Program) -> BackupStorage {
 }
 
 /// What a backup, a restore and a removal do with storage.
-async fn day(program: Program, faults: Faults, ends: Ends) -> Result<(), Reason> {
+async fn day(program: Program, (faults, ends): (Faults, Ends)) -> Result<(), Reason> {
     let (proxy, storage) = proxied(program, faults, ends).await;
     let done = stored_read_and_removed(&storage).await;
     assert!(proxy.requests.load(Ordering::Relaxed) > 3, "all of it went through the proxy");
@@ -237,6 +240,17 @@ async fn damaged(program: Program) -> Result<(), Reason> {
     backup.put("3", whole.slice(..whole.len() - 1)).await.unwrap();
     assert_eq!(verify().await, first);
     first
+}
+
+/// `object_store` makes no buckets, and so tries none of it again.
+#[tokio::test]
+async fn the_bucket_of_a_keyspace_is_made_although_the_gateway_is_in_trouble_at_first() {
+    let server = Server::start(Program::Versitygw);
+    let proxy = Proxy::before(&server.address(), |asked| once(asked, Fault::Status(503)), Ends::Closed).await;
+    let location = server.ceph_location_at(&proxy.address, "test", false, hasty());
+    let storage = BackupStorage::open(&Location::Ceph(location)).unwrap();
+    storage.begin_backup(&shard(), NAME).await.unwrap().put("0", Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(storage.list_backups(&shard()).await.unwrap(), [NAME]);
 }
 
 #[tokio::test]

@@ -221,8 +221,11 @@ impl Server {
     }
 
     pub fn ceph_location(&self, access_key: &str, tls: bool, network: Network) -> CephLocation {
+        self.ceph_location_at(&self.address(), access_key, tls, network)
+    }
+
+    pub fn ceph_location_at(&self, address: &str, access_key: &str, tls: bool, network: Network) -> CephLocation {
         let config = self.directory.path().join(format!("{access_key}-{tls}.json"));
-        let address = self.address();
         let text = format!(
             r#"{{"accessKey": "{access_key}", "secretKey": "testsecret", "endPoint": "{address}", "useSSL": {tls}}}"#
         );
