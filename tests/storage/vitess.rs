@@ -1,11 +1,13 @@
-//! Vitess itself and this program, with the same flags on the same bucket: each lists and restores what the other stored.
+//! Vitess itself and this program, with the same flags on the same bucket: each lists and restores what the other stored. In
+//! GCS this program restores Vitess's, which speaks the JSON API there; of the XML API the server at hand takes no uploads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::servers::{BUCKET, Program, Server, free_port};
 use crate::support::container::{Container, command_as_user};
@@ -17,7 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// etcd, vtctld and an empty bucket.
 struct Vitess {
-    server: Server,
+    /// Vitess's flags for its storage.
+    storage: Vec<String>,
+    /// Where that is, and who we are to it.
+    identity: Vec<(&'static str, PathBuf)>,
+    _server: Server,
     folder: TempDir,
     topology: Topology,
     vtctld: String,
@@ -25,13 +31,45 @@ struct Vitess {
 }
 
 impl Vitess {
-    fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("vbo-vitess-").tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        own(folder.path());
+    fn with_s3() -> Self {
         let server = Server::start(Program::Versitygw);
+        let storage = [
+            "--backup-storage-implementation=s3",
+            &format!("--s3-backup-aws-endpoint=http://{}", server.address()),
+            "--s3-backup-aws-region=us-east-1",
+            &format!("--s3-backup-storage-bucket={BUCKET}"),
+            "--s3-backup-storage-root=root",
+            "--s3-backup-force-path-style",
+        ];
+        let storage = storage.map(str::to_owned).to_vec();
+        let keys = [("AWS_ACCESS_KEY_ID", "test".into()), ("AWS_SECRET_ACCESS_KEY", "testsecret".into())];
+        Self::start(server, folder(), storage, keys.to_vec())
+    }
+
+    /// Vitess's library wants an identity of Google's even for an emulator: `tokens` gives one to whoever asks.
+    fn with_gcs(tokens: &str) -> Self {
+        let (server, folder) = (Server::start(Program::FakeGcs), folder());
+        let storage = [
+            "--backup-storage-implementation=gcs",
+            &format!("--gcs-backup-storage-bucket={BUCKET}"),
+            "--gcs-backup-storage-root=root",
+        ];
+        let storage = storage.map(str::to_owned).to_vec();
+        let user = folder.path().join("credentials.json");
+        let text = format!(
+            r#"{{"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c", "token_uri": "{tokens}"}}"#
+        );
+        std::fs::write(&user, text).unwrap();
+        let identity =
+            vec![("STORAGE_EMULATOR_HOST", server.address().into()), ("GOOGLE_APPLICATION_CREDENTIALS", user)];
+        Self::start(server, folder, storage, identity)
+    }
+
+    fn start(server: Server, folder: TempDir, storage: Vec<String>, identity: Vec<(&'static str, PathBuf)>) -> Self {
         let mut vitess = Self {
-            server,
+            storage,
+            identity,
+            _server: server,
             folder,
             topology: Topology::start(),
             vtctld: format!("127.0.0.1:{}", free_port()),
@@ -41,7 +79,7 @@ impl Vitess {
         let mut line = vec![ground().vitess_bin.join("vtctld").to_str().unwrap().to_owned()];
         line.extend(vitess.flags(&["--cell", "zone1", "--service-map", "grpc-vtctld", "--grpc-port", &port]));
         line.extend(["--port".to_owned(), free_port().to_string()]);
-        line.extend(vitess.storage_flags());
+        line.extend(vitess.storage.clone());
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
         let log = vitess.folder.path().join("vtctld.log");
         vitess.processes.push(Container::run(&line, &vitess.environment(), &log));
@@ -55,27 +93,14 @@ impl Vitess {
         self.topology.flags().into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect()
     }
 
-    /// The same words for both.
-    fn storage_flags(&self) -> Vec<String> {
-        vec![
-            "--backup-storage-implementation=s3".to_owned(),
-            format!("--s3-backup-aws-endpoint=http://{}", self.server.address()),
-            "--s3-backup-aws-region=us-east-1".to_owned(),
-            format!("--s3-backup-storage-bucket={BUCKET}"),
-            "--s3-backup-storage-root=root".to_owned(),
-            "--s3-backup-force-path-style".to_owned(),
-        ]
-    }
-
     fn environment(&self) -> Vec<(&str, &Path)> {
-        vec![
-            ("AWS_ACCESS_KEY_ID", Path::new("test")),
-            ("AWS_SECRET_ACCESS_KEY", Path::new("testsecret")),
+        let places = [
             ("HOME", self.folder.path()),
             ("VTDATAROOT", self.folder.path()),
             ("VTROOT", self.folder.path()),
             ("VT_MYSQL_ROOT", &ground().mysql_root),
-        ]
+        ];
+        self.identity.iter().map(|(name, value)| (*name, value.as_path())).chain(places).collect()
     }
 
     fn run(&self, program: &str, arguments: &[String]) -> Output {
@@ -108,7 +133,7 @@ impl Vitess {
         let mut arguments = self.flags(&["--init-keyspace", "commerce", "--init-shard", "0", "--mysql-port", &port]);
         arguments.extend(["--logtostderr", "--log-format", "text", "--min-retention-time", "0"].map(str::to_owned));
         arguments.extend(["--port".to_owned(), free_port().to_string()]);
-        arguments.extend(self.storage_flags());
+        arguments.extend(self.storage.clone());
         arguments.extend(more.iter().map(|word| (*word).to_owned()));
         // Beyond the restore there is nothing for it to do here, and it has no limit of its own.
         let program = ground().vitess_bin.join("vtbackup");
@@ -121,8 +146,8 @@ impl Vitess {
 
     fn vitess_backup(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(cargo_bin("vitess-backup"));
-        command.arg(arguments[0]).args(self.storage_flags()).args(&arguments[1..]);
-        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "testsecret").output().unwrap()
+        command.arg(arguments[0]).args(&self.storage).args(&arguments[1..]);
+        command.envs(self.identity.iter().map(|(name, value)| (name, value))).output().unwrap()
     }
 
     /// By Vitess's own account.
@@ -133,18 +158,25 @@ impl Vitess {
     }
 }
 
+/// Which the tablets' user can read and write.
+fn folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("vbo-vitess-").tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    own(folder.path());
+    folder
+}
+
 fn told(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vitess_and_this_program_list_and_restore_each_others_backups_in_s3() {
-    let vitess = Vitess::start();
-
+fn restores_the_first_backup_of(vitess: &Vitess) {
     let log = vitess.vtbackup(&["--initial-backup"]);
     assert!(log.contains("Initial backup successful."), "{log}");
     let theirs = vitess.listed();
     assert_eq!(theirs.len(), 1, "{theirs:?}");
+    let output = vitess.vitess_backup(&["list", "commerce/0"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&theirs[0]), "{}", told(&output));
     let output = vitess.vitess_backup(&["verify", "commerce/0", &theirs[0]]);
     assert!(output.status.success(), "{}", told(&output));
     let target = TempDir::new().unwrap();
@@ -153,6 +185,33 @@ async fn vitess_and_this_program_list_and_restore_each_others_backups_in_s3() {
     let output = vitess.vitess_backup(&restore);
     assert!(output.status.success(), "{}", told(&output));
     assert!(target.path().join("vt_0000000103/data/mysql.ibd").is_file());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn this_program_lists_restores_and_removes_what_vitess_stored_in_gcs() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", free_port())).await.unwrap();
+    let tokens = format!("http://{}/token", listener.local_addr().unwrap());
+    let token = async || {
+        let json = r#"{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}"#;
+        ([(http::header::CONTENT_TYPE, "application/json")], json)
+    };
+    let _serving = AbortOnDropHandle::new(tokio::spawn(async move {
+        axum::serve(listener, axum::Router::new().fallback(token)).await.unwrap();
+    }));
+    tokio::task::block_in_place(|| {
+        let vitess = Vitess::with_gcs(&tokens);
+        restores_the_first_backup_of(&vitess);
+        let name = &vitess.listed()[0];
+        let output = vitess.vitess_backup(&["remove", "--force", "commerce/0", name]);
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(vitess.listed(), [""; 0]);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vitess_and_this_program_list_and_restore_each_others_backups_in_s3() {
+    let vitess = Vitess::with_s3();
+    restores_the_first_backup_of(&vitess);
 
     let tablet = Tablet::start(101).await;
     tablet.make_writable().await;
