@@ -46,7 +46,6 @@ pub struct Asked<'a> {
     /// How often this very request came before.
     pub times: usize,
     pub method: &'a Method,
-    pub query: &'a str,
     /// The first byte of the range that is asked for.
     pub begin: Option<u64>,
 }
@@ -76,7 +75,7 @@ struct Before {
     faults: Faults,
     watch: Watch,
     requests: Arc<AtomicUsize>,
-    before: Arc<Mutex<HashMap<String, usize>>>,
+    seen: Arc<Mutex<HashMap<String, usize>>>,
     client: reqwest::Client,
 }
 
@@ -84,13 +83,12 @@ impl Before {
     fn fault(&self, parts: &http::request::Parts) -> Fault {
         let range = parts.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
         let same = format!("{} {} {}", parts.method, parts.uri, range.unwrap_or_default());
-        let mut before = self.before.lock().unwrap();
-        let times = before.entry(same).or_default();
+        let mut seen = self.seen.lock().unwrap();
+        let times = seen.entry(same).or_default();
         let asked = Asked {
             number: self.requests.fetch_add(1, Ordering::Relaxed),
             times: *times,
             method: &parts.method,
-            query: parts.uri.query().unwrap_or_default(),
             begin: range.and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok()),
         };
         *times += 1;

@@ -105,6 +105,7 @@ rgw data = $dir/rgw
 rgw frontends = beast endpoint=127.0.0.1:$port
 rgw enable usage log = false
 rgw enable ops log = false
+rgw crypt require ssl = false
 CONF
 }
 
