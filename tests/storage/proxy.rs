@@ -123,7 +123,7 @@ impl Proxy {
             faults,
             watch,
             requests: requests.clone(),
-            before: Arc::default(),
+            seen: Arc::default(),
             client,
         };
         let router = axum::Router::new().fallback(pass).with_state(state);
