@@ -212,9 +212,10 @@ fn told(error: &HttpError) -> HttpError {
 /// A certificate that is not trusted, or a server that speaks no TLS: so it will be the next time.
 fn is_not_trusted(cause: &(dyn StdError + 'static)) -> bool {
     use rustls::Error::{InvalidCertificate, InvalidMessage};
+    // An `io::Error` passes over what it is made of when it is asked for its source.
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let tls: Option<&rustls::Error> = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
-    matches!(tls, Some(InvalidCertificate(_) | InvalidMessage(_)))
+    matches!(cause.downcast_ref(), Some(InvalidCertificate(_) | InvalidMessage(_)))
+        || inner.is_some_and(|inner| is_not_trusted(inner))
 }
 
 /// A body that fails when nothing comes while somebody waits for it.
@@ -288,6 +289,8 @@ mod tests {
             assert_eq!(kind(broken, io::ErrorKind::ConnectionReset.into()), HttpErrorKind::Request);
         }
         let certificate = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert_eq!(kind(HttpErrorKind::Connect, io::Error::other(certificate)), HttpErrorKind::Decode);
+        assert_eq!(kind(HttpErrorKind::Connect, io::Error::other(certificate.clone())), HttpErrorKind::Decode);
+        let deeper = io::Error::other(io::Error::other(certificate));
+        assert_eq!(kind(HttpErrorKind::Connect, deeper), HttpErrorKind::Decode);
     }
 }
