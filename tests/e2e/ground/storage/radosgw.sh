@@ -45,7 +45,7 @@ use() {
   local built
   built=$(build)
   ROOT=$built/root
-  export LD_LIBRARY_PATH=$ROOT/$LIBRARIES:$ROOT/$LIBRARIES/ceph:$ROOT/usr/lib/ceph
+  export LD_LIBRARY_PATH=$ROOT/$LIBRARIES:$ROOT/${LIBRARIES#usr/}:$ROOT/$LIBRARIES/ceph:$ROOT/usr/lib/ceph
   export PYTHONPATH=$ROOT/usr/lib/python3/dist-packages
   export PATH=$ROOT/usr/bin:$ROOT/usr/sbin:$PATH
   export CEPH_CONF=$1/ceph.conf
