@@ -97,7 +97,7 @@ fn a_key_for_azure_is_taken_from_a_file_or_the_environment() {
         let output = list(&flags, &environment);
         assert!(output.status.success(), "{}", told(&output));
     }
-    let wrong = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGx==";
+    let wrong = "Fby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
     let output = list(&azure(&server.address()), &[("VT_AZBLOB_ACCOUNT_KEY", wrong)]);
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
     assert!(told(&output).contains("denies"), "{}", told(&output));

@@ -154,7 +154,8 @@ impl Vitess {
     fn listed(&self) -> Vec<String> {
         let output = self.vtctldclient(&["GetBackups", "commerce/0"]);
         assert!(output.status.success(), "{}", told(&output));
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        let printed = String::from_utf8_lossy(&output.stdout);
+        printed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 #   radosgw.sh build           prints the folder with the programs, made when it is not in the cache
 #   radosgw.sh run DIR PORT    the gateway on 127.0.0.1:PORT with everything in DIR, in the foreground; ends with its process
 #   radosgw.sh user DIR NAME   a user with buckets of its own (a tenant); access key NAME, secret key `testsecret`
-# No keys between the daemons, one copy of everything, no sync: it must work, and need not last.
+# One copy of everything, and no manager: it must work, and need not last.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../env.sh"
@@ -45,7 +45,7 @@ use() {
   local built
   built=$(build)
   ROOT=$built/root
-  export LD_LIBRARY_PATH=$ROOT/$LIBRARIES:$ROOT/$LIBRARIES/ceph:$ROOT/usr/lib/ceph
+  export LD_LIBRARY_PATH=$ROOT/$LIBRARIES:$ROOT/${LIBRARIES#usr/}:$ROOT/$LIBRARIES/ceph:$ROOT/usr/lib/ceph
   export PYTHONPATH=$ROOT/usr/lib/python3/dist-packages
   export PATH=$ROOT/usr/bin:$ROOT/usr/sbin:$PATH
   export CEPH_CONF=$1/ceph.conf
@@ -69,9 +69,6 @@ mon initial members = a
 mon host = [v2:127.0.0.1:$(free_port)]
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
-auth cluster required = none
-auth service required = none
-auth client required = none
 keyring = $dir/keyring
 run dir = $dir
 admin socket = $dir/\$name.asok
@@ -114,13 +111,16 @@ daemon() { setpriv --pdeathsig KILL "$@" >> "$DIR/log/output" 2>&1 & }
 
 run() {
   export DIR=$1
-  local port=$2 uuid
+  local port=$2 uuid name
   mkdir -p "$DIR"/{log,mon,osd,rgw}
   use "$DIR"
   configure "$DIR" "$port"
   say "starting Ceph in $DIR" "20 s"
+  # One keyring for all, which the monitor takes over.
   ceph-authtool --create-keyring "$DIR/keyring" --gen-key -n mon. --cap mon 'allow *' > /dev/null
-  ceph-authtool "$DIR/keyring" --gen-key -n client.admin --cap mon 'allow *' --cap osd 'allow *' > /dev/null
+  for name in client.admin client.radosgw osd.0; do
+    ceph-authtool "$DIR/keyring" --gen-key -n "$name" --cap mon 'allow *' --cap osd 'allow *' --cap mgr 'allow *' > /dev/null
+  done
   monmaptool --create --clobber --fsid "$(sed -n 's/^fsid = //p' "$CEPH_CONF")" \
     --addv a "$(sed -n 's/^mon host = //p' "$CEPH_CONF")" "$DIR/monmap" > /dev/null
   ceph-mon --mkfs -i a --monmap "$DIR/monmap" --keyring "$DIR/keyring" >> "$DIR/log/output" 2>&1
