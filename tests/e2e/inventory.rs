@@ -69,6 +69,7 @@ fn vitesss_own_backup_appears_as_a_record_is_not_rewritten_and_vanishes_when_vit
     let ground = Ground::take();
     ground.delete(STORAGES, "listed");
     ground.lib("vtctldclient Backup zone1-0000000102");
+    ground.lib("wait_caught_up 102");
     let listed_by_vitess = ground.lib("vtctldclient GetBackups commerce/0");
     let name = listed_by_vitess.split_whitespace().filter(|word| word.ends_with(".zone1-0000000102")).next_back();
     let name = name.unwrap_or_else(|| panic!("no backup of tablet 102: {listed_by_vitess}")).to_owned();
