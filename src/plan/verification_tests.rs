@@ -41,6 +41,12 @@ fn annotate(world: &mut World<VitessBackup>, key: &str, value: &str) {
     world.object.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
 }
 
+fn ask_for_a_drill(world: &mut World<VitessBackup>) {
+    annotate(world, names::ANNOTATION_VERIFY_AT, "now");
+    annotate(world, names::ANNOTATION_VERIFY, "Restore");
+    world.settle();
+}
+
 #[test]
 fn a_backup_that_asks_for_nothing_is_not_verified() {
     let mut world = taken(&json!({}));
@@ -96,9 +102,9 @@ fn objects_are_read_by_a_pod_of_the_operators_image_when_the_run_has_given_back_
 
 #[test]
 fn a_drill_runs_in_the_image_of_the_tablet_that_was_backed_up_even_when_it_is_gone() {
-    let mut world = taken(&json!({"verify": "Restore"}));
+    let mut world = taken(&json!({}));
     world.seen.tablets.clear();
-    world.settle();
+    ask_for_a_drill(&mut world);
     let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
     assert_eq!(pod.containers[0].image.as_deref(), Some("vitess:24"));
     assert!(world.args().contains(&"--level=restore".to_owned()));
@@ -210,10 +216,10 @@ fn a_new_value_of_the_annotation_asks_again_and_the_same_value_does_not() {
 
 #[test]
 fn what_a_drill_needs_is_waited_for() {
-    let mut world = taken(&json!({"verify": "Restore"}));
+    let mut world = taken(&json!({}));
     world.object.status.as_mut().unwrap().tablet_image = None;
     let tablets = std::mem::take(&mut world.seen.tablets);
-    world.settle();
+    ask_for_a_drill(&mut world);
     world.assert_condition(VERIFIED, "Unknown", "ImageNotFound");
     world.seen.tablets = tablets;
     let storage = world.seen.storage.take();
@@ -226,9 +232,9 @@ fn what_a_drill_needs_is_waited_for() {
 
 #[test]
 fn an_incremental_backup_is_not_tried_out() {
-    let mut world = taken(&json!({"verify": "Restore"}));
+    let mut world = taken(&json!({}));
     world.object.status.as_mut().unwrap().run.manifest = json!({"Incremental": true}).as_object().cloned();
-    world.settle();
+    ask_for_a_drill(&mut world);
     world.assert_condition(VERIFIED, "Unknown", "Incremental");
     assert_eq!(world.made.len(), 1);
 }
