@@ -69,7 +69,7 @@ pub async fn ask(
         let mysql = Mysql::new(server.mysql.socket(), USER);
         let held = match one(&mysql, shard, sql, *assertion_timeout).await {
             Ok(rows) => holds(&rows),
-            Err(error) => Err(words(error)),
+            Err(error) => Err(words(&error)),
         };
         mysql.close().await;
         match held {
@@ -128,7 +128,7 @@ async fn one(mysql: &Mysql, shard: &KeyspaceShard, sql: &str, limit: Duration) -
 }
 
 /// Without the statement, which whoever wrote it knows, and the socket, which is about to go.
-fn words(error: MysqldError) -> String {
+fn words(error: &MysqldError) -> String {
     match error {
         MysqldError::Statement { source, .. } => source.to_string(),
         MysqldError::StatementTimeout { waited, .. } => format!("no answer within {waited:?}"),
