@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-/// Copies this program to a path.
+use crate::storage::ROOTS_BESIDE;
+
+/// Copies this program to a path, and the certificates of authorities that it has (`SSL_CERT_FILE`) beside it: the tablet's
+/// image may have none.
 #[derive(Debug, clap::Args)]
 pub struct InstallBinary {
     /// Where to; an existing file is replaced.
@@ -23,6 +26,13 @@ impl InstallBinary {
         fs::copy(&own, &partial).with_context(|| format!("cannot copy {} to {path}", own.display()))?;
         fs::set_permissions(&partial, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("cannot make {path} executable"))?;
-        fs::rename(&partial, &self.path).with_context(|| format!("cannot put {path} in place"))
+        fs::rename(&partial, &self.path).with_context(|| format!("cannot put {path} in place"))?;
+        let Some(roots) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).filter(|roots| roots.is_file()) else {
+            return Ok(());
+        };
+        let beside = self.path.with_file_name(ROOTS_BESIDE);
+        fs::copy(&roots, &beside)
+            .with_context(|| format!("cannot copy {} to {}", roots.display(), beside.display()))?;
+        Ok(())
     }
 }

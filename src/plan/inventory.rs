@@ -339,9 +339,9 @@ impl Next<'_> {
         let Seen { settings, cluster, .. } = self.seen;
         let mut given = in_pod::in_pod(&self.storage.spec);
         given.read_only();
-        // A status that was lost has to be told whole.
-        let listed_before = self.status.last_inventory_time.is_some();
-        let known = if listed_before { cluster.digest() } else { Digest::default() };
+        // A status that was lost has to be told whole. What ended while the last inventory was under way may be missing in it.
+        let listed = self.status.last_inventory_time.as_ref().map(|Time(time)| *time - DEADLINE.0);
+        let known = listed.map_or_else(Digest::default, |listed| cluster.digest_after(listed));
         let args = command::inventory(&given.args, &known, REPORT_LIMIT, DEADLINE);
         let mut template = self.storage.spec.pod_template.clone().unwrap_or_default();
         if template.security_context.is_none() {

@@ -105,6 +105,18 @@ impl Cluster {
         digest
     }
 
+    /// As [`Self::digest`], but the buckets of runs that ended after `listed` do not match: no inventory has counted their
+    /// backups yet.
+    pub fn digest_after(&self, listed: Timestamp) -> Digest {
+        let mut digest = self.digest();
+        for ((shard, name), known) in &self.backups {
+            if known.iter().any(|known| known.finished.is_some_and(|finished| finished >= listed)) {
+                digest.disturb(bucket_of(shard, name));
+            }
+        }
+        digest
+    }
+
     /// As whom the newest run's engine ran: it could write to the storage, so that it can list it too.
     pub fn ran_as(&self) -> Option<&EngineSecurityContext> {
         self.newest.as_ref().map(|(_, ran_as)| ran_as)

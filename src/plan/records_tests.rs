@@ -177,6 +177,15 @@ fn a_record_beside_another_object_of_the_same_backup_goes() {
 }
 
 #[test]
+fn a_run_that_ended_after_the_last_inventory_is_told_so_that_the_storage_counts_it() {
+    let run = succeeded(7, "2026-11-22T10:01:00Z");
+    let cluster = cluster(&[&run]);
+    let (before, after) = ("2026-11-22T10:00:00Z".parse().unwrap(), "2026-11-22T10:02:00Z".parse().unwrap());
+    assert_eq!(cluster.digest_after(after), cluster.digest());
+    assert_eq!(cluster.digest_after(before).changed(&cluster.digest()).len(), 1);
+}
+
+#[test]
 fn what_is_gone_from_storage_goes_from_the_cluster_but_for_what_people_made() {
     let record = record_of(&found(7));
     let remove = Change::Remove { object: record.metadata.name.clone().unwrap(), uid: "record-uid".into() };

@@ -125,7 +125,8 @@ mod tests {
                 },
                 "spec": {
                     "storage": {"name": "main"}, "shard": "commerce/-80", "allowPrimary": false, "mode": "Attached",
-                    "engine": "builtin", "backupName": NAME, "deletionPolicy": "Retain", "deadline": "6h",
+                    "engine": "builtin", "backupName": NAME, "deletionPolicy": "Retain", "verify": "None",
+                    "deadline": "6h",
                 },
             })
         );

@@ -87,6 +87,7 @@ impl Network {
             .with_connect_timeout(self.stall.min(Duration::from_secs(10)))
             // The limits are PatientConnector's.
             .with_timeout_disabled();
+        options = of_authorities(options);
         if let Some(path) = &self.ca_file {
             let problem = |cause: String| StorageError::Misconfigured {
                 what: what.to_owned(),
@@ -101,6 +102,20 @@ impl Network {
         }
         Ok(options)
     }
+}
+
+/// Certificates of authorities beside this program, for images that have none of their own. `install-binary` puts them there.
+pub const ROOTS_BESIDE: &str = "ca-certificates.crt";
+
+/// Without any certificate of an authority there is no client at all, not even one for plain HTTP.
+fn of_authorities(options: ClientOptions) -> ClientOptions {
+    if !rustls_native_certs::load_native_certs().certs.is_empty() {
+        return options;
+    }
+    let beside = std::env::current_exe().map(|own| own.with_file_name(ROOTS_BESIDE));
+    let pem = beside.and_then(std::fs::read).unwrap_or_default();
+    let roots = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    roots.into_iter().fold(options, ClientOptions::with_root_certificate)
 }
 
 /// Makes clients that give up on what makes no progress.

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-pub use client::Network;
+pub use client::{Network, ROOTS_BESIDE};
 pub use error::{PutError, StorageError};
 pub use handle::{BackupHandle, Removed, StoredObject};
 pub use local::{ToDisk, leave_behind, read_ahead, read_block, read_from_begin_to_end};
