@@ -48,6 +48,8 @@ pub struct Known {
     pub gone: bool,
     /// Of a run that has made a backup: when it ended.
     pub finished: Option<Timestamp>,
+    /// Deleting it removes the data (deletionPolicy Delete): only whoever asked for that may do it.
+    pub deletes_data: bool,
 }
 
 /// The VitessBackups of one storage, by shard and backup name.
@@ -81,6 +83,7 @@ impl Cluster {
             state: state(&run),
             gone: run.conditions.iter().any(|condition| condition.type_ == IN_STORAGE && condition.status == "False"),
             finished: ended.filter(|_| run.phase == Some(Phase::Succeeded)),
+            deletes_data: backup.spec.deletion_policy == DeletionPolicy::Delete,
         };
         self.backups.entry((shard, name)).or_default().push(known);
     }
@@ -193,7 +196,7 @@ fn found_one(found: &Found, known: &[Known]) -> Vec<Change> {
     let mut changes: Vec<Change> = known
         .iter()
         .filter_map(|known| match known.origin {
-            Origin::Inventory if stands_otherwise => Some(remove(known)),
+            Origin::Inventory if stands_otherwise && !known.deletes_data => Some(remove(known)),
             Origin::Inventory | Origin::Person => (known.state != state || known.gone).then(|| update(known)),
             Origin::Run => known.gone.then(|| Change::Mark { object: known.object.clone(), in_storage: true }),
         })
@@ -207,10 +210,11 @@ fn found_one(found: &Found, known: &[Known]) -> Vec<Change> {
 fn gone(known: &Known, begun: Timestamp) -> Option<Change> {
     let mark = || Some(Change::Mark { object: known.object.clone(), in_storage: false });
     match known.origin {
-        Origin::Inventory => Some(remove(known)),
-        Origin::Person if !known.gone => mark(),
+        // A volume that was not mounted for a moment must not end in the loss of what is on it.
+        Origin::Inventory if !known.deletes_data => Some(remove(known)),
+        Origin::Inventory | Origin::Person if !known.gone => mark(),
         Origin::Run if !known.gone && known.finished.is_some_and(|finished| finished < begun) => mark(),
-        Origin::Person | Origin::Run => None,
+        Origin::Inventory | Origin::Person | Origin::Run => None,
     }
 }
 

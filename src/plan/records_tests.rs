@@ -177,6 +177,16 @@ fn a_record_beside_another_object_of_the_same_backup_goes() {
 }
 
 #[test]
+fn a_record_whose_deletion_removes_data_is_never_deleted_by_an_inventory() {
+    let mut record = record_of(&found(7));
+    record.spec.deletion_policy = crate::api::DeletionPolicy::Delete;
+    let mark = Change::Mark { object: record.metadata.name.clone().unwrap(), in_storage: false };
+    assert_eq!(changes(&[], &[&record]), [mark], "its backup was not found");
+    let run = succeeded(7, "2026-11-22T10:01:00Z");
+    assert_eq!(changes(&[found(7)], &[&record, &run]), [], "the object of a run stands for the same backup");
+}
+
+#[test]
 fn a_run_that_ended_after_the_last_inventory_is_told_so_that_the_storage_counts_it() {
     let run = succeeded(7, "2026-11-22T10:01:00Z");
     let cluster = cluster(&[&run]);

@@ -64,7 +64,7 @@ pub fn is_record(meta: &ObjectMeta) -> bool {
 }
 
 /// Takes what a watch of records has no use for out of one, and says whether it calls for a look: it is being deleted and
-/// something is to be done first, or its deletionPolicy was changed, or it is no record at all.
+/// something is to be done first, or its deletionPolicy was changed, or it is to be verified, or it is no record at all.
 pub fn slim(object: &mut PartialObjectMeta<VitessBackup>) {
     let calls = calls_for_a_look(&object.metadata);
     let ObjectMeta { name, namespace, uid, resource_version, .. } = std::mem::take(&mut object.metadata);
@@ -83,7 +83,8 @@ pub fn calls(object: &PartialObjectMeta<VitessBackup>) -> bool {
 fn calls_for_a_look(meta: &ObjectMeta) -> bool {
     let finalizers = meta.finalizers.iter().flatten().count();
     let going = meta.deletion_timestamp.is_some() && finalizers > 0;
-    going || meta.generation.is_some_and(|generation| generation > 1) || !is_record(meta)
+    let verify = meta.annotations.iter().flatten().any(|(key, _)| key == names::ANNOTATION_VERIFY_AT);
+    going || verify || meta.generation.is_some_and(|generation| generation > 1) || !is_record(meta)
 }
 
 #[cfg(test)]
@@ -138,11 +139,14 @@ mod tests {
         let made = record(&storage(), &"commerce/0".parse().unwrap(), NAME).metadata;
         let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
         let finalizers = Some(vec![names::FINALIZER_REMOVE_BACKUP.to_owned()]);
+        let mut to_be_verified = made.annotations.clone().unwrap();
+        to_be_verified.insert(names::ANNOTATION_VERIFY_AT.to_owned(), "again".to_owned());
         for (meta, expected) in [
             (ObjectMeta { generation: Some(1), ..made.clone() }, false),
             (ObjectMeta { generation: Some(2), ..made.clone() }, true),
             (ObjectMeta { deletion_timestamp: Some(now.clone()), ..made.clone() }, false),
             (ObjectMeta { deletion_timestamp: Some(now), finalizers, ..made.clone() }, true),
+            (ObjectMeta { annotations: Some(to_be_verified), ..made.clone() }, true),
             (ObjectMeta { name: Some("copy".into()), ..made }, true),
         ] {
             let mut object = PartialObjectMeta { types: None, metadata: meta, _phantom: std::marker::PhantomData };
