@@ -222,12 +222,12 @@ async fn damage_each(case: &Case, names: &[String], random: &mut StdRng) {
             fs::rename(case.object("aside"), case.object(other)).unwrap();
             // Of stripes nobody can tell which of them stands where another one belongs.
             let is_stream = STREAMS.iter().any(|(archive, ..)| *archive == case.what);
-            let named: Vec<&str> = all
+            let at_fault: Vec<&str> = all
                 .iter()
                 .map(String::as_str)
                 .filter(|one| is_stream || [name, other].map(String::as_str).contains(one))
                 .collect();
-            case.assert_found(&format!("objects {name} and {other} swapped"), &named, CONTENT).await;
+            case.assert_found(&format!("objects {name} and {other} swapped"), &at_fault, CONTENT).await;
         }
     }
 }

@@ -212,7 +212,7 @@ fn damage_a_page(tablet: &Tablet) {
         let at = usize::try_from(page * PAGE).unwrap();
         bytes[at + 24..at + 26] == [0x45, 0xbf]
     };
-    let page = (10..bytes.len() as u64 / PAGE).filter(is_index).next_back().expect("there are leaves");
+    let page = (10..bytes.len() as u64 / PAGE).rfind(is_index).expect("there are leaves");
     let at = usize::try_from(page * PAGE + PAGE / 2).unwrap();
     for byte in &mut bytes[at..at + 64] {
         *byte ^= 0xff;

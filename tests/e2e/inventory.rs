@@ -71,7 +71,7 @@ fn vitesss_own_backup_appears_as_a_record_is_not_rewritten_and_vanishes_when_vit
     ground.lib("vtctldclient Backup zone1-0000000102");
     ground.lib("wait_caught_up 102");
     let listed_by_vitess = ground.lib("vtctldclient GetBackups commerce/0");
-    let name = listed_by_vitess.split_whitespace().filter(|word| word.ends_with(".zone1-0000000102")).next_back();
+    let name = listed_by_vitess.split_whitespace().rfind(|word| word.ends_with(".zone1-0000000102"));
     let name = name.unwrap_or_else(|| panic!("no backup of tablet 102: {listed_by_vitess}")).to_owned();
     let name = name.rsplit('/').next().expect("a name").trim_matches(['"', ',']).to_owned();
 
@@ -243,8 +243,8 @@ fn ten_thousand_backups_are_mirrored_within_a_minute_and_50_mib() {
         object["status"]["backups"] == number && inventory.get("more").is_none() && inventory.get("job").is_none()
     });
     let first = begun.elapsed();
-    let made = ground.kubectl(&["get", BACKUPS, "-l", "backup.vitess.io/storage=many", "-o", "name"]);
-    assert_eq!(made.lines().count(), number);
+    let records = ground.kubectl(&["get", BACKUPS, "-l", "backup.vitess.io/storage=many", "-o", "name"]);
+    assert_eq!(records.lines().count(), number);
     let begun = Instant::now();
     let last = wait_listed(&ground, "many");
     let second = begun.elapsed();
