@@ -37,6 +37,8 @@ pub enum Reason {
     TabletDirInvalid,
     /// Another run holds the tablet.
     TabletBusy,
+    /// Further behind its source than was allowed.
+    TabletLagging,
     FilesNotCarried,
     CloneNotSupported,
     NoSpace,
@@ -95,6 +97,7 @@ impl Reason {
             | Self::ServerGone
             | Self::TabletIsPrimary
             | Self::TabletBusy
+            | Self::TabletLagging
             | Self::InterruptedRun => 5,
             Self::DataPresent
             | Self::ManifestUnreadable

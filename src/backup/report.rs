@@ -154,8 +154,19 @@ pub struct Outcome {
     /// Backup only: what of the tablet's data it does not have, one sentence each. It was allowed (`--allow-incomplete`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_carried: Vec<String>,
+    /// Backup only: it failed before anything of the tablet was disturbed or copied, so that another tablet may be tried.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub untouched: bool,
+    /// How far behind its source the tablet was, in seconds, when that was why it failed and is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How a tablet's files were copied.
@@ -205,6 +216,8 @@ impl Outcome {
             manifest: None,
             warnings: Vec::new(),
             not_carried: Vec::new(),
+            untouched: false,
+            lag_seconds: None,
             failure: None,
         }
     }
