@@ -7,6 +7,7 @@ use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
 use kube::{Resource, ResourceExt};
 
 use super::backoff::Backoff;
+use super::queue::Queue;
 use crate::plan::Event;
 use crate::resources::names::OPERATOR;
 use crate::resources::settings::Settings;
@@ -18,6 +19,7 @@ pub struct Context {
     pub settings: Arc<Settings>,
     pub metrics: Arc<Metrics>,
     pub backoff: Backoff,
+    pub queue: Queue,
     recorder: Recorder,
 }
 
@@ -29,7 +31,14 @@ impl Context {
     pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: Option<String>) -> Arc<Self> {
         let reporter = Reporter { controller: OPERATOR.to_owned(), instance };
         let recorder = Recorder::new(client.clone(), reporter);
-        Arc::new(Self { client, settings: Arc::new(settings), metrics, backoff: Backoff::default(), recorder })
+        Arc::new(Self {
+            client,
+            settings: Arc::new(settings),
+            metrics,
+            backoff: Backoff::default(),
+            queue: Queue::default(),
+            recorder,
+        })
     }
 
     /// Publishes events. One that cannot be published is logged: it must not make a reconcile fail.

@@ -6,11 +6,13 @@
 mod act;
 mod backoff;
 mod context;
+pub mod definitions;
 mod error;
 mod kinds;
 mod leader;
 mod locks;
 mod observe;
+mod queue;
 mod reconcile;
 mod status;
 mod watch;

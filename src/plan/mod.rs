@@ -6,14 +6,22 @@
 
 pub mod accept;
 pub mod backup;
+mod choice;
+pub mod definitions;
 mod draft;
 mod launch;
+#[cfg(test)]
+mod lifecycle_tests;
 pub mod observed;
+mod queue;
 mod recovery;
 mod removal;
 mod report;
 pub mod restore;
+mod retry;
 mod run;
+#[cfg(test)]
+mod shard_tests;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod world;

@@ -6,6 +6,7 @@ mod ground;
 
 mod backup;
 mod healing;
+mod lifecycle;
 mod restore;
 mod vitess;
 mod xtrabackup;
