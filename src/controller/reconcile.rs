@@ -32,11 +32,11 @@ pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>
 async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error> {
     let now = Timestamp::now();
     let seen = observe::run(context, object, now).await?; // network
-    let Plan { actions, status, requeue, events } = object.plan(&seen, now); // no network
+    let Plan { actions, status, requeue, mut events } = object.plan(&seen, now); // no network
     let done = act::carry_out(context, object, &seen, actions, now).await?; // network
     if let Some(mut status) = status {
         if let Some(refusal) = &done.refusal {
-            plan::refused(K::run_mut(&mut status), object.meta().generation, now, refusal); // no network
+            events.extend(plan::refused(K::run_mut(&mut status), object.meta().generation, now, refusal)); // no network
         }
         status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
         note_end(object, K::run(&status), context); // no network

@@ -82,8 +82,7 @@ impl Next<'_> {
         if let Err(problem) = accept::stream(self.draft.seen, self.spec, &tablet.shard) {
             return run::wait_for(&mut self.draft, ACCEPTED, problem);
         }
-        self.draft.enter(Phase::Pending);
-        self.draft.condition(ACCEPTED, "True", "Accepted", format!("tablet {} is backed up", tablet.alias));
+        run::accept(&mut self.draft, format!("tablet {} is backed up", tablet.alias));
         self.draft.status.shard = Some(tablet.shard.to_string());
         self.draft.status.tablet_alias = Some(tablet.alias.to_string());
         if let Some(wait) = run::lock(&mut self.draft, &[Lock::shard(&tablet.shard), Lock::tablet(&tablet.alias)]) {

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod backup;
 mod draft;
+pub mod kstatus;
 mod launch;
 pub mod observed;
 mod recovery;
@@ -70,16 +71,15 @@ pub struct Event {
 }
 
 /// What a status says when the API server would not take the Job that was planned: it is tried again.
-pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) {
-    let message = format!("the API server refuses the engine's Job: {words}");
+/// Whoever is told of it is told once.
+pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) -> Option<Event> {
+    const REASON: &str = "JobRefused";
+    let note = format!("the API server refuses the engine's Job: {words}");
     let now = Time(draft::whole_seconds(now));
-    draft::set_condition(
-        &mut status.conditions,
-        now,
-        generation,
-        draft::ENGINE_RUNNING,
-        "False",
-        "JobRefused",
-        message,
-    );
+    let running = status.conditions.iter().find(|condition| condition.type_ == draft::ENGINE_RUNNING);
+    let known = running.is_some_and(|condition| condition.reason == REASON);
+    let kind = draft::ENGINE_RUNNING;
+    draft::set_condition(&mut status.conditions, now.clone(), generation, kind, "False", REASON, note.clone());
+    kstatus::of_run(status, now, generation);
+    (!known).then_some(Event { warning: true, reason: REASON, note })
 }

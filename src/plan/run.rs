@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::draft::{AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
+use super::draft::{ACCEPTED, AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
 use super::observed::{EngineSeen, JobSeen, seconds_since};
 use super::{Action, Requeue, accept, recovery, report};
 use crate::api::{EngineJob, FailureStatus, Phase, PodTemplate};
@@ -47,6 +47,7 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
     let JobSeen { uid, owner_uid, expires: _, engine } = seen.clone();
     if owner_uid.as_deref() != Some(&draft.owner.uid) {
         let message = format!("Job {} exists and is not this run's: delete it, and the run goes on", job.name);
+        warn_once(draft, "JobNameTaken", "JobNameTaken", &message);
         draft.condition(ENGINE_RUNNING, "False", "JobNameTaken", message);
         return Stage::Wait(Requeue::After(PATIENTLY));
     }
@@ -81,6 +82,10 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
 }
 
 fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Stage {
+    // What a person can do something about: no node has room, an image cannot be pulled.
+    if !matches!(reason, "Starting" | "NoPodYet") {
+        warn_once(draft, reason, "EngineNotStarting", &format!("{reason}: {message}"));
+    }
     draft.condition(ENGINE_RUNNING, "False", reason, message);
     let waited = job.launch_time.as_ref().map_or(0, |time| seconds_since(time.0, draft.now));
     if waited < START_LIMIT.as_secs() {
@@ -99,6 +104,13 @@ fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str)
     })
 }
 
+/// Tells of a condition's reason when the condition does not have it yet.
+fn warn_once(draft: &mut Draft<'_>, condition_reason: &str, event: &'static str, note: &str) {
+    if draft.find_condition(ENGINE_RUNNING).is_none_or(|known| known.reason != condition_reason) {
+        draft.warning(event, note);
+    }
+}
+
 fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
     FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
@@ -107,6 +119,15 @@ fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
             .to_owned(),
         log_tail,
     }
+}
+
+/// All that the spec names is there.
+pub fn accept(draft: &mut Draft<'_>, message: String) {
+    draft.enter(Phase::Pending);
+    if !draft.has_condition(ACCEPTED, "True") {
+        draft.event("Accepted", message.clone());
+    }
+    draft.condition(ACCEPTED, "True", "Accepted", message);
 }
 
 /// Waits for what is missing, and says so in a condition.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{ACCEPTED, PATIENTLY, set_condition, whole_seconds};
-use super::{Event, Plan, Requeue};
+use super::{Event, Plan, Requeue, kstatus};
 use crate::api::{VitessBackupStorage, VitessBackupStorageSpec, VitessBackupStorageStatus};
 use crate::resources::storage::claim;
 
@@ -32,7 +32,8 @@ pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<
     };
     let before = conditions.iter().find(|condition| condition.type_ == ACCEPTED).map(|known| known.reason.clone());
     let time = Time(whole_seconds(now));
-    set_condition(&mut conditions, time, storage.metadata.generation, ACCEPTED, value, reason, message.clone());
+    set_condition(&mut conditions, time.clone(), storage.metadata.generation, ACCEPTED, value, reason, message.clone());
+    kstatus::of_storage(&mut conditions, time, storage.metadata.generation);
     let changed = before.as_deref() != Some(reason);
     let event = Event { warning: value == "False", reason, note: message };
     Plan {
