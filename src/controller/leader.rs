@@ -113,11 +113,7 @@ impl Leadership {
     /// Writes ourselves in; false when somebody else was faster.
     async fn replace(&self, lease: &Lease) -> Result<bool, Error> {
         let ours = self.lease(Some(lease));
-        match self
-            .api
-            .replace(OPERATOR, &as_manager(), &ours)
-            .await
-            .map_err(Error::api("write", "the leader's Lease"))
+        match self.api.replace(OPERATOR, &as_manager(), &ours).await.map_err(Error::api("write", "the leader's Lease"))
         {
             Ok(_) => Ok(true),
             Err(error) if error.is_outdated() => Ok(false),

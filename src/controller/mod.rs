@@ -5,6 +5,7 @@
 
 mod act;
 mod backoff;
+mod census;
 mod context;
 mod error;
 mod kinds;

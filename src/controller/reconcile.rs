@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
+use tracing::{Instrument, Span};
 
 use super::context::Context;
 use super::error::Error;
 use super::kinds::Run;
-use super::{act, observe, status};
+use super::{act, census, observe, status};
 use crate::api::VitessBackupStorage;
 use crate::plan::{self, Event, Plan, Requeue};
 
@@ -22,7 +23,7 @@ use crate::plan::{self, Event, Plan, Requeue};
 pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let result = match &object.0 {
-        Ok(object) => one_run(object, &context).await,
+        Ok(object) => within(span_of_run(object), one_run(object, &context)).await,
         Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
     };
     context.metrics.reconciled(K::KIND, started.elapsed(), result.is_err_and_is_failure());
@@ -59,7 +60,7 @@ pub async fn storage(
 ) -> Result<Action, Error> {
     let started = Instant::now();
     let result = match &object.0 {
-        Ok(object) => one_storage(object, &context).await,
+        Ok(object) => within(span(object), one_storage(object, &context)).await,
         Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
     };
     context.metrics.reconciled("VitessBackupStorage", started.elapsed(), result.is_err_and_is_failure());
@@ -79,6 +80,36 @@ async fn one_storage(object: &VitessBackupStorage, context: &Context) -> Result<
     Ok(action(requeue))
 }
 
+/// What each log line about a run says besides. An error span, which no filter of levels leaves out.
+fn span_of_run<K: Run>(object: &K) -> Span {
+    let known = object.shard();
+    let (keyspace, shard) = known.as_deref().and_then(|known| known.split_once('/')).unzip();
+    let run = object.status().map(K::run);
+    let tablet = run.and_then(|run| run.tablet_alias.as_deref());
+    let backup = run.and_then(|run| run.backup_name.as_deref());
+    let (namespace, object) = (object.namespace().unwrap_or_default(), object.name_any());
+    tracing::error_span!("run", kind = K::KIND, namespace, object, keyspace, shard, tablet, backup)
+}
+
+fn span<K: Resource<DynamicType = ()>>(object: &K) -> Span {
+    let (kind, namespace) = (K::kind(&()).into_owned(), object.namespace().unwrap_or_default());
+    tracing::error_span!("look", kind, namespace, object = object.name_any())
+}
+
+/// Looks, and says within the span when that failed.
+async fn within(span: Span, look: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    let told = async {
+        let result = look.await;
+        match &result {
+            Ok(_) => {}
+            Err(error) if error.is_outdated() => tracing::debug!(%error, "looking again"),
+            Err(error) => tracing::warn!(%error, "a reconcile failed and is done again"),
+        }
+        result
+    };
+    told.instrument(span).await
+}
+
 /// An object that this version of the operator cannot read keeps its status; whoever wrote it is told.
 async fn unreadable<K: Resource<DynamicType = ()>>(object: &K, error: &str, context: &Context) -> Action {
     tracing::warn!(error, object = object.name_any(), "cannot read an object");
@@ -94,9 +125,9 @@ fn note_end<K: Run>(before: &K, after: &crate::api::RunStatus, context: &Context
     if before.phase().is_final() || !phase.is_final() {
         return;
     }
-    let reason = after.failure.as_ref().map_or("None", |failure| failure.reason.as_str());
-    tracing::info!(kind = K::KIND, object = before.name_any(), ?phase, reason, "a run has ended");
-    context.metrics.run_ended(K::KIND, phase, reason);
+    let ended = census::ended(K::KIND, after);
+    tracing::info!(phase = ended.phase, reason = ended.reason, "a run has ended");
+    context.metrics.run_ended(&ended);
 }
 
 fn action(requeue: Requeue) -> Action {
@@ -109,12 +140,9 @@ fn action(requeue: Requeue) -> Action {
 /// What to do after a reconcile that failed.
 pub fn after_error<K: Resource<DynamicType = ()>>(object: &K, error: &Error, context: &Context) -> Action {
     if error.is_outdated() {
-        tracing::debug!(%error, object = object.name_any(), "looking again");
         return Action::requeue(super::backoff::Backoff::outdated());
     }
-    let wait = context.backoff.failed(&key(object));
-    tracing::warn!(%error, object = object.name_any(), kind = %K::kind(&()), ?wait, "a reconcile failed");
-    Action::requeue(wait)
+    Action::requeue(context.backoff.failed(&key(object)))
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::context::Context;
 use super::error::Error;
 use super::kinds::Run;
-use super::{Shutdown, reconcile};
+use super::{Shutdown, census, reconcile};
 use crate::api::VitessBackupStorage;
 use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_RUN_KIND};
 use crate::resources::storage::claim;
@@ -35,6 +35,7 @@ type Requests<K> = BoxStream<'static, Result<ReconcileRequest<Guarded<K>>, watch
 pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
     let client = &context.client;
     let (store, writer) = reflector::store::<Guarded<K>>();
+    context.metrics.count(census::runs(&store));
     let own = watcher(api::<Guarded<K>>(client, scope), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
@@ -61,6 +62,7 @@ pub async fn storages(context: Arc<Context>, scope: Option<&str>, shutdown: Shut
     type Storage = Guarded<VitessBackupStorage>;
     let client = &context.client;
     let (store, writer) = reflector::store::<Storage>();
+    context.metrics.count(census::storages(&store));
     let own = watcher(api::<Storage>(client, scope), watcher::Config::default())
         .default_backoff()
         .reflect(writer)

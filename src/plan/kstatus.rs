@@ -211,10 +211,7 @@ mod tests {
         &[("Accepted", "False", "StorageInvalid")],
         &["Ready=False StorageInvalid", "Stalled=True StorageInvalid"]
     )]
-    fn a_storage_is_ready_when_runs_can_use_it(
-        #[case] given: &[(&str, &str, &str)],
-        #[case] expected: &[&str],
-    ) {
+    fn a_storage_is_ready_when_runs_can_use_it(#[case] given: &[(&str, &str, &str)], #[case] expected: &[&str]) {
         let mut conditions = conditions(given);
         of_storage(&mut conditions, Time(NOW.parse().unwrap()), Some(1));
         assert_eq!(derived(&conditions), expected);

@@ -25,6 +25,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub use draft::TABLET_RECOVERED;
+
 use crate::api::RunStatus;
 use crate::resources::names::Lock;
 

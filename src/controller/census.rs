@@ -1,0 +1,167 @@
+//! What of the objects goes into the metrics.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use kube::{Resource, ResourceExt};
+
+use super::kinds::Run;
+use crate::api::{Phase, RunStatus, VitessBackupStorage};
+use crate::plan::TABLET_RECOVERED;
+use crate::plan::kstatus::READY;
+use crate::telemetry::census::{Census, RunSeen, RunState, StorageSeen, Success};
+use crate::telemetry::metrics::{RunEnded, Source};
+
+/// Counts the runs of one store at each scrape.
+pub fn runs<K: Run>(store: &Store<DeserializeGuard<K>>) -> Source {
+    let store = store.clone();
+    Box::new(move |census| {
+        for found in store.state() {
+            if let Ok(object) = &found.0 {
+                add_run(census, object);
+            }
+        }
+    })
+}
+
+/// Counts the storages of one store at each scrape.
+pub fn storages(store: &Store<DeserializeGuard<VitessBackupStorage>>) -> Source {
+    let store = store.clone();
+    Box::new(move |census| {
+        for found in store.state() {
+            let Ok(object) = &found.0 else { continue };
+            census.add_storage(object.namespace().unwrap_or_default(), object.name_any(), storage(object));
+        }
+    })
+}
+
+fn add_run<K: Run>(census: &mut Census, object: &K) {
+    let namespace = object.namespace().unwrap_or_default();
+    let unseen = RunStatus::default();
+    let status = object.status().map_or(&unseen, K::run);
+    let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
+    let finished = status.finished_time.as_ref().map(|time| time.0);
+    let phase = status.phase.unwrap_or_default();
+    let state = match (phase, finished) {
+        (Phase::Succeeded, Some(_)) => success(status).map_or(RunState::Ended, RunState::Succeeded),
+        (Phase::Failed, Some(finished)) => RunState::Failed { finished },
+        _ if phase.is_final() => RunState::Ended,
+        _ => RunState::Unfinished { phase: text(phase), created },
+    };
+    let recovered = status.conditions.iter().find(|condition| condition.type_ == TABLET_RECOVERED);
+    census.add_run(&RunSeen {
+        kind: K::KIND,
+        namespace: &namespace,
+        shard: status.shard.as_deref(),
+        tablet_alias: status.tablet_alias.as_deref(),
+        state,
+        tablet_recovered: recovered.map(|condition| condition.status != "False"),
+    });
+}
+
+fn storage(object: &VitessBackupStorage) -> StorageSeen {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let is_ready = |condition: &Condition| condition.type_ == READY && condition.status == "True";
+    StorageSeen { ready: conditions.into_iter().any(is_ready), inventory: None }
+}
+
+/// A run whose status has just become final.
+pub fn ended<'a>(kind: &'static str, status: &'a RunStatus) -> RunEnded<'a> {
+    RunEnded {
+        kind,
+        phase: text(status.phase.unwrap_or_default()),
+        reason: status.failure.as_ref().map(|failure| failure.reason.as_str()),
+        engine: status.engine.as_deref(),
+        success: success(status),
+    }
+}
+
+/// How the run went, when it succeeded.
+fn success(status: &RunStatus) -> Option<Success> {
+    let finished = status.finished_time.as_ref().filter(|_| status.phase == Some(Phase::Succeeded))?.0;
+    let started = status.start_time.as_ref().map(|time| time.0);
+    Some(Success {
+        finished,
+        duration_seconds: started.map(|started| finished.duration_since(started).as_secs_f64()),
+        size_bytes: status.size_bytes,
+        downtime_seconds: status.downtime_seconds,
+    })
+}
+
+fn text(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "Pending",
+        Phase::WaitingForBackup => "WaitingForBackup",
+        Phase::Running => "Running",
+        Phase::Succeeded => "Succeeded",
+        Phase::Failed => "Failed",
+        Phase::Cancelled => "Cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::VitessBackup;
+    use crate::telemetry::census::ShardSeen;
+
+    fn backup(status: &Value) -> VitessBackup {
+        serde_json::from_value(json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup",
+            "metadata": {"name": "nightly", "namespace": "demo", "creationTimestamp": "2026-11-22T09:00:00Z"},
+            "spec": {"storage": {"name": "backups"}, "shard": "commerce/0"},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_an_object_says_is_in_the_census() {
+        let succeeded = json!({
+            "phase": "Succeeded", "shard": "commerce/0", "tabletAlias": "zone1-0000000101",
+            "startTime": "2026-11-22T10:00:00Z", "finishedTime": "2026-11-22T10:01:30Z",
+            "sizeBytes": 7, "downtimeSeconds": 3,
+        });
+        let failed = json!({
+            "phase": "Failed", "shard": "commerce/0", "tabletAlias": "zone1-0000000101",
+            "finishedTime": "2026-11-22T11:00:00Z",
+            "conditions": [{
+                "type": "TabletRecovered", "status": "False", "reason": "x", "message": "",
+                "lastTransitionTime": "2026-11-22T11:00:00Z",
+            }],
+        });
+        let mut census = Census::default();
+        for status in [&succeeded, &failed, &json!({"phase": "Cancelled", "shard": "commerce/0"}), &json!({})] {
+            add_run(&mut census, &backup(status));
+        }
+        let success = Success {
+            finished: "2026-11-22T10:01:30Z".parse().unwrap(),
+            duration_seconds: Some(90.0),
+            size_bytes: Some(7),
+            downtime_seconds: Some(3),
+        };
+        let expected = ShardSeen { success: Some(success), failed: "2026-11-22T11:00:00Z".parse().ok() };
+        assert_eq!(census.shards.values().collect::<Vec<_>>(), [&expected]);
+        assert_eq!(census.tablets_not_recovered(), [("demo", 1)].into());
+        let queue = &census.queue[&("VitessBackup", "Pending")];
+        assert_eq!((queue.runs, queue.oldest), (1, "2026-11-22T09:00:00Z".parse().ok()));
+    }
+
+    #[test]
+    fn a_storage_that_is_not_ready_is_not_reachable() {
+        let object = |status: &str| -> VitessBackupStorage {
+            let condition = json!({
+                "type": "Ready", "status": status, "reason": "x", "message": "",
+                "lastTransitionTime": "2026-11-22T11:00:00Z",
+            });
+            serde_json::from_value(json!({
+                "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackupStorage", "metadata": {"name": "backups"},
+                "spec": {"s3": {"bucket": "b"}}, "status": {"conditions": [condition]},
+            }))
+            .unwrap()
+        };
+        assert!(storage(&object("True")).ready && !storage(&object("False")).ready);
+    }
+}
