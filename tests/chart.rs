@@ -3,13 +3,18 @@
 // clippy.toml allows these in tests, which to clippy are only the `#[test]` functions themselves.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "chart/monitoring.rs"]
+mod monitoring;
+#[path = "chart/releases.rs"]
+mod releases;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PodTemplateSpec, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use rstest::rstest;
@@ -24,6 +29,7 @@ const SETTINGS: &[&[&str]] = &[
     &[],
     &["watchNamespaces={commerce,customer}", "rbac.aggregateToUserRoles=false"],
     &["leaderElection=false", "metrics.service.enabled=true", "metrics.service.annotations.a=b"],
+    monitoring::ALL,
     &["crds.enabled=false", "rbac.create=false", "serviceAccount.create=false", "serviceAccount.name=mine"],
     &["crds.keep=false", "fullnameOverride=vbo", "commonLabels.team=dba", "podLabels.x=y", "podAnnotations.p=q"],
     &[
@@ -68,12 +74,15 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
             let read = match kind(&object) {
                 "ClusterRole" => reread::<ClusterRole>(&object),
                 "ClusterRoleBinding" => reread::<ClusterRoleBinding>(&object),
+                "ConfigMap" => reread::<ConfigMap>(&object),
                 "CustomResourceDefinition" => reread::<CustomResourceDefinition>(&object),
                 "Deployment" => reread::<Deployment>(&object),
+                "PrometheusRule" => reread::<monitoring::PrometheusRule>(&object),
                 "Role" => reread::<Role>(&object),
                 "RoleBinding" => reread::<RoleBinding>(&object),
                 "Service" => reread::<Service>(&object),
                 "ServiceAccount" => reread::<ServiceAccount>(&object),
+                "ServiceMonitor" => reread::<monitoring::ServiceMonitor>(&object),
                 other => panic!("{settings:?}: nothing here installs a {other}"),
             };
             assert_eq!(read, object, "{settings:?}: a field that Kubernetes does not know, or one of another type");

@@ -1,15 +1,16 @@
 //! What of the objects goes into the metrics.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
-use kube::{Resource, ResourceExt};
+use serde_json::Value;
 
 use super::kinds::Run;
 use crate::api::{Phase, RunStatus, VitessBackupStorage};
 use crate::plan::TABLET_RECOVERED;
 use crate::plan::kstatus::READY;
-use crate::telemetry::census::{Census, RunSeen, RunState, StorageSeen, Success};
+use crate::telemetry::census::{Census, Inventory, RunSeen, RunState, StorageSeen, Success};
 use crate::telemetry::metrics::{RunEnded, Source};
 
 /// Counts the runs of one store at each scrape.
@@ -62,7 +63,18 @@ fn add_run<K: Run>(census: &mut Census, object: &K) {
 fn storage(object: &VitessBackupStorage) -> StorageSeen {
     let conditions = object.status.iter().flat_map(|status| &status.conditions);
     let is_ready = |condition: &Condition| condition.type_ == READY && condition.status == "True";
-    StorageSeen { ready: conditions.into_iter().any(is_ready), inventory: None }
+    let written = object.status.as_ref().and_then(|status| serde_json::to_value(status).ok()).unwrap_or_default();
+    StorageSeen { ready: conditions.into_iter().any(is_ready), inventory: inventory(&written) }
+}
+
+/// What the last inventory wrote into the status, by the names that the API gives it; nothing when there was none.
+fn inventory(status: &Value) -> Option<Inventory> {
+    let number = |name: &str| status.get(name)?.as_i64();
+    Some(Inventory {
+        backups: number("backups")?,
+        incomplete: number("incomplete").unwrap_or(0),
+        bytes: number("bytes").unwrap_or(0),
+    })
 }
 
 /// A run whose status has just become final.
@@ -101,7 +113,7 @@ fn text(phase: Phase) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::api::VitessBackup;
@@ -163,5 +175,8 @@ mod tests {
             .unwrap()
         };
         assert!(storage(&object("True")).ready && !storage(&object("False")).ready);
+        let listed = json!({"backups": 7, "incomplete": 1, "bytes": 99, "size": "99"});
+        assert_eq!(inventory(&listed), Some(Inventory { backups: 7, incomplete: 1, bytes: 99 }));
+        assert_eq!(inventory(&json!({})), None, "never listed");
     }
 }

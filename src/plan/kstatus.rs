@@ -18,7 +18,7 @@ pub const STALLED: &str = "Stalled";
 const REACHABLE: &str = "Reachable";
 
 /// Reasons of `Accepted=False` that no waiting mends: only another spec does.
-const HOPELESS: [&str; 4] = ["SpecInvalid", "StorageInvalid", "ShardMismatch", "TarNotSupported"];
+pub(super) const HOPELESS: [&str; 4] = ["SpecInvalid", "StorageInvalid", "ShardMismatch", "TarNotSupported"];
 
 /// What an object is, in kstatus's words, with reason and message.
 struct Verdict {

@@ -10,12 +10,15 @@ mod draft;
 pub mod kstatus;
 mod launch;
 pub mod observed;
+#[cfg(test)]
+mod recorded;
 mod recovery;
 mod removal;
 mod report;
 pub mod restore;
 mod run;
 pub mod storage;
+pub mod waiting;
 #[cfg(test)]
 pub(crate) mod world;
 

@@ -46,7 +46,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt::layer().event_format(Flat).fmt_fields(JsonFields::new()).with_writer(writer)
+    tracing_subscriber::fmt::layer().fmt_fields(JsonFields::new()).event_format(Flat).with_writer(writer)
 }
 
 /// One flat JSON object a line.

@@ -1,6 +1,5 @@
 //! Metrics in the OpenMetrics text format. Labels have few values: shards, storages and namespaces, closed lists of kinds,
-//! phases and reasons, and never the name of a run. Every series is described in `docs/metrics.md`, which a test compares
-//! with [`METRICS`].
+//! phases and reasons, and never the name of a run. `docs/metrics.md` is written from [`METRICS`] (`make docs`).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,30 +15,45 @@ use prometheus_client::registry::{Metric, Registry};
 use super::census::{Census, ShardKey, ShardSeen, StorageSeen, Success};
 use crate::backup::failure::Reason;
 
-/// Every metric as a query names it (histograms without `_bucket`, `_sum` and `_count`), and what it is.
-pub const METRICS: &[(&str, &str)] = &[
-    ("vitess_backup_reconciles_total", "Looks at objects"),
-    ("vitess_backup_reconcile_failures_total", "Looks that failed and are repeated"),
-    ("vitess_backup_reconcile_duration_seconds", "How long a look takes"),
-    ("vitess_backup_runs_total", "Runs that ended while this operator led, by phase and failure reason"),
-    ("vitess_backup_run_duration_seconds", "How long runs that succeeded took"),
-    ("vitess_backup_run_downtime_seconds", "How long mysqld was down for runs that succeeded"),
-    ("vitess_backup_run_stored_bytes_total", "Bytes in storage of the backups that were made or restored"),
-    ("vitess_backup_last_success_timestamp_seconds", "When the last run of a shard that succeeded ended"),
-    ("vitess_backup_last_success_duration_seconds", "How long the last run of a shard that succeeded took"),
-    ("vitess_backup_last_success_size_bytes", "Bytes in storage of the backup that it made or restored"),
-    ("vitess_backup_last_success_downtime_seconds", "How long mysqld was down for it"),
-    ("vitess_backup_last_run_failed", "Whether the last run of a shard that ended failed"),
-    ("vitess_backup_queue_runs", "Runs that have not ended, by phase"),
-    ("vitess_backup_queue_oldest_timestamp_seconds", "When the oldest run of a phase was created"),
-    ("vitess_backup_tablets_not_recovered", "Tablets that the last run on them could not put back"),
-    ("vitess_backup_storage_reachable", "Whether runs can use a storage: its condition Ready"),
-    ("vitess_backup_storage_backups", "Backups in a storage, as of its last inventory"),
-    ("vitess_backup_storage_incomplete_backups", "Of these, those that are not complete"),
-    ("vitess_backup_storage_bytes", "Bytes of these backups"),
-    ("vitess_backup_series_left_out", "Shards and storages that have no series because there are too many"),
-    ("vitess_backup_leader", "Whether this operator is the one that acts"),
-    ("vitess_backup_build_info", "The version of the operator"),
+const SHARD: &[&str] = &["kind", "namespace", "keyspace", "shard"];
+const STORAGE: &[&str] = &["namespace", "storage"];
+
+/// Every metric as a query names it (histograms without `_bucket`, `_sum` and `_count`), its labels, and what it is.
+pub const METRICS: &[(&str, &[&str], &str)] = &[
+    ("vitess_backup_reconciles_total", &["kind"], "Looks at objects"),
+    ("vitess_backup_reconcile_failures_total", &["kind"], "Looks that failed and are repeated"),
+    ("vitess_backup_reconcile_duration_seconds", &["kind"], "How long a look takes"),
+    (
+        "vitess_backup_runs_total",
+        &["kind", "phase", "reason"],
+        "Runs that ended while this operator led, by phase and failure reason",
+    ),
+    ("vitess_backup_run_duration_seconds", &["kind", "engine"], "How long runs that succeeded took"),
+    ("vitess_backup_run_downtime_seconds", &["kind", "engine"], "How long mysqld was down for runs that succeeded"),
+    (
+        "vitess_backup_run_stored_bytes_total",
+        &["kind", "engine"],
+        "Bytes in storage of the backups that were made or restored",
+    ),
+    ("vitess_backup_last_success_timestamp_seconds", SHARD, "When the last run of a shard that succeeded ended"),
+    ("vitess_backup_last_success_duration_seconds", SHARD, "How long the last run of a shard that succeeded took"),
+    ("vitess_backup_last_success_size_bytes", SHARD, "Bytes in storage of the backup that it made or restored"),
+    ("vitess_backup_last_success_downtime_seconds", SHARD, "How long mysqld was down for it"),
+    ("vitess_backup_last_run_failed", SHARD, "Whether the last run of a shard that ended failed"),
+    ("vitess_backup_queue_runs", &["kind", "phase"], "Runs that have not ended, by phase"),
+    ("vitess_backup_queue_oldest_timestamp_seconds", &["kind", "phase"], "When the oldest run of a phase was created"),
+    ("vitess_backup_tablets_not_recovered", &["namespace"], "Tablets that the last run on them could not put back"),
+    ("vitess_backup_storage_reachable", STORAGE, "Whether runs can use a storage: its condition Ready"),
+    ("vitess_backup_storage_backups", STORAGE, "Complete backups in a storage, as of its last inventory"),
+    (
+        "vitess_backup_storage_incomplete_backups",
+        STORAGE,
+        "Backups in a storage that are not complete: being made, or left half-made",
+    ),
+    ("vitess_backup_storage_bytes", STORAGE, "Bytes of all backups in a storage, as of its last inventory"),
+    ("vitess_backup_series_left_out", &[], "Shards and storages that have no series because there are too many"),
+    ("vitess_backup_leader", &[], "Whether this operator is the one that acts"),
+    ("vitess_backup_build_info", &["version"], "The version of the operator"),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -181,8 +195,8 @@ fn of_runs() -> Histogram {
 /// The help of a metric. The encoder adds `_total` to a counter's name and `_info` to an info's, and a full stop to the help.
 fn help(name: &str) -> &'static str {
     let whole = [name.to_owned(), format!("{name}_total"), format!("{name}_info")];
-    let found = METRICS.iter().find(|(known, _)| whole.iter().any(|name| name == known));
-    found.map_or("", |(_, help)| help)
+    let found = METRICS.iter().find(|(known, ..)| whole.iter().any(|name| name == known));
+    found.map_or("", |(_, _, help)| help)
 }
 
 fn add(registry: &mut Registry, name: &str, metric: impl Metric) {
@@ -454,8 +468,16 @@ mod tests {
             let stem = name.strip_suffix("_total").or(name.strip_suffix("_info")).unwrap_or(name);
             page.contains(&format!("# HELP {stem} {help}.\n"))
         };
-        for (name, help) in METRICS {
+        for (name, labels, help) in METRICS {
             assert!(is_told(name, help), "{name}: {page}");
+            let begins = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ', '_']));
+            let sample = page.lines().find(begins).unwrap_or_else(|| panic!("no {name} in\n{page}"));
+            let found: Vec<&str> = sample
+                .split(['{', ','])
+                .filter_map(|part| part.split_once("=\"").map(|(label, _)| label))
+                .filter(|label| *label != "le")
+                .collect();
+            assert_eq!(found, *labels, "{sample}");
         }
         assert_eq!(page.lines().filter(|line| line.starts_with("# HELP ")).count(), METRICS.len(), "{page}");
         assert_has(&page, &[&format!(r#"vitess_backup_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION"))]);
