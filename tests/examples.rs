@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
 
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 14] = [
+    "backup-generate-name.yaml",
     "backup-shard.yaml",
     "backup-tablet.yaml",
     "backup-xtrabackup.yaml",
