@@ -25,8 +25,6 @@ fn every_block_of_the_values_says_what_it_is_for() {
     for block in values.split("\n\n") {
         let is_comment = |line: &&str| line.trim_start().starts_with('#');
         assert!(block.lines().any(|line| is_comment(&line)), "no word about\n{block}");
-        let first_key = block.lines().find(|line| !is_comment(line));
-        assert!(first_key.is_none_or(|line| line.is_empty() || line.contains(':')), "{block}");
     }
 }
 
