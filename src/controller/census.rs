@@ -7,7 +7,7 @@ use kube::runtime::reflector::Store;
 use serde_json::Value;
 
 use super::kinds::Run;
-use crate::api::{Phase, RunStatus, VitessBackupStorage};
+use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStorage};
 use crate::plan::TABLET_RECOVERED;
 use crate::plan::kstatus::READY;
 use crate::telemetry::census::{Census, Inventory, RunSeen, RunState, StorageSeen, Success};
@@ -31,7 +31,7 @@ pub fn storages(store: &Store<DeserializeGuard<VitessBackupStorage>>) -> Source 
     Box::new(move |census| {
         for found in store.state() {
             let Ok(object) = &found.0 else { continue };
-            census.add_storage(object.namespace().unwrap_or_default(), object.name_any(), storage(object));
+            add_storage(census, object);
         }
     })
 }
@@ -60,11 +60,33 @@ fn add_run<K: Run>(census: &mut Census, object: &K) {
     });
 }
 
-fn storage(object: &VitessBackupStorage) -> StorageSeen {
+fn add_storage(census: &mut Census, object: &VitessBackupStorage) {
+    let namespace = object.namespace().unwrap_or_default();
     let conditions = object.status.iter().flat_map(|status| &status.conditions);
     let is_ready = |condition: &Condition| condition.type_ == READY && condition.status == "True";
+    let ready = conditions.into_iter().any(is_ready);
     let written = object.status.as_ref().and_then(|status| serde_json::to_value(status).ok()).unwrap_or_default();
-    StorageSeen { ready: conditions.into_iter().any(is_ready), inventory: inventory(&written) }
+    add_newest(census, &namespace, &written);
+    census.add_storage(namespace, object.name_any(), StorageSeen { ready, inventory: inventory(&written) });
+}
+
+/// The newest backup of each shard that the last inventory found, whoever made it, and whether there is an object of it or
+/// not.
+fn add_newest(census: &mut Census, namespace: &str, status: &Value) {
+    let shards = status.get("shards").and_then(Value::as_array);
+    for seen in shards.into_iter().flatten() {
+        let text = |name: &str| seen.get(name).and_then(Value::as_str);
+        let Some(finished) = text("latestBackupTime").and_then(|time| time.parse().ok()) else { continue };
+        let success = Success { finished, duration_seconds: None, size_bytes: None, downtime_seconds: None };
+        census.add_run(&RunSeen {
+            kind: VitessBackup::KIND,
+            namespace,
+            shard: text("shard"),
+            tablet_alias: None,
+            state: RunState::Succeeded(success),
+            tablet_recovered: None,
+        });
+    }
 }
 
 /// What the last inventory wrote into the status, by the names that the API gives it; nothing when there was none.
@@ -116,7 +138,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::VitessBackup;
     use crate::telemetry::census::ShardSeen;
 
     fn backup(status: &Value) -> VitessBackup {
@@ -174,9 +195,28 @@ mod tests {
             }))
             .unwrap()
         };
-        assert!(storage(&object("True")).ready && !storage(&object("False")).ready);
+        let ready = |status: &str| {
+            let mut census = Census::default();
+            add_storage(&mut census, &object(status));
+            census.storages.into_values().map(|seen| seen.ready).collect::<Vec<_>>()
+        };
+        assert_eq!((ready("True"), ready("False")), (vec![true], vec![false]));
         let listed = json!({"backups": 7, "incomplete": 1, "bytes": 99, "size": "99"});
         assert_eq!(inventory(&listed), Some(Inventory { backups: 7, incomplete: 1, bytes: 99 }));
         assert_eq!(inventory(&json!({})), None, "never listed");
+    }
+
+    #[test]
+    fn a_backup_that_the_inventory_found_counts_when_it_is_newer_than_those_of_objects() {
+        let mut census = Census::default();
+        let status = json!({"shards": [
+            {"shard": "commerce/0", "backups": 2, "latestBackupTime": "2026-11-23T10:00:00Z"},
+            {"shard": "customer/-80", "backups": 0},
+        ]});
+        add_newest(&mut census, "demo", &status);
+        let shards: Vec<_> = census.shards.iter().map(|(key, seen)| (key.keyspace.as_str(), seen.success)).collect();
+        let finished = "2026-11-23T10:00:00Z".parse().unwrap();
+        let success = Success { finished, duration_seconds: None, size_bytes: None, downtime_seconds: None };
+        assert_eq!(shards, [("commerce", Some(success))]);
     }
 }

@@ -35,7 +35,11 @@ pub const METRICS: &[(&str, &[&str], &str)] = &[
         &["kind", "engine"],
         "Bytes in storage of the backups that were made or restored",
     ),
-    ("vitess_backup_last_success_timestamp_seconds", SHARD, "When the last run of a shard that succeeded ended"),
+    (
+        "vitess_backup_last_success_timestamp_seconds",
+        SHARD,
+        "When the last run of a shard that succeeded ended, or a newer backup that is in storage began",
+    ),
     ("vitess_backup_last_success_duration_seconds", SHARD, "How long the last run of a shard that succeeded took"),
     ("vitess_backup_last_success_size_bytes", SHARD, "Bytes in storage of the backup that it made or restored"),
     ("vitess_backup_last_success_downtime_seconds", SHARD, "How long mysqld was down for it"),
