@@ -35,8 +35,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
-# A C compiler for the compression libraries (ISA-L's assembler and autotools too), the roots for the image, Lua for the test of
-# Argo CD's health script; the rest is the cluster's.
+# A C compiler for the compression libraries (ISA-L's assembler and autotools too), the roots for the image, Lua for the
+# test of Argo CD's health script; the rest is the cluster's.
 needed=(gcc libc6-dev make ca-certificates lua5.1)
 isal=()
 [ "$(uname -m)" != x86_64 ] || isal=(nasm autoconf automake libtool)

@@ -37,10 +37,11 @@ pub struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// `Ready`, `Reconciling` and `Stalled` are kstatus's: Ready when the run succeeded, Stalled when it failed or only
-    /// another object helps, Reconciling otherwise. `Accepted`: the spec and all that it names can be used. `EngineRunning`: an engine pod runs. `Complete`: the run
-    /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
-    /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
-    /// whether the data was removed, while an object with deletionPolicy Delete goes.
+    /// another object helps, Reconciling otherwise. `Accepted`: the spec and all that it names can be used.
+    /// `EngineRunning`: an engine pod runs. `Complete`: the run succeeded. `Whole`: False when a backup was allowed to
+    /// lack some of the tablet's data. `Replicating`: what became of the tablet's replication. `TabletRecovered`:
+    /// whether a tablet was put back after an engine died. `Removed`: whether the data was removed, while an object
+    /// with deletionPolicy Delete goes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -245,8 +245,8 @@ pub struct VitessBackupStorageStatus {
     /// The generation of the spec that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`: whether runs can use this storage, and if not, what to do. `Ready`, `Reconciling` and `Stalled` say the
-    /// same to tools that know kstatus.
+    /// `Accepted`: whether runs can use this storage, and if not, what to do. `Ready`, `Reconciling` and `Stalled` say
+    /// the same to tools that know kstatus.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
