@@ -23,7 +23,7 @@ use crate::plan::{self, Event, Plan, Requeue};
 pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let result = match &object.0 {
-        Ok(object) => within(span_of_run(object), one_run(object, &context)).await,
+        Ok(object) => within(span_of_run(object), Box::pin(one_run(object, &context))).await,
         Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
     };
     context.metrics.reconciled(K::KIND, started.elapsed(), result.is_err_and_is_failure());

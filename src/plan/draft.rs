@@ -147,7 +147,7 @@ impl<'a> Draft<'a> {
     /// Finalizers, actions and events of the plan; `None` for the status when the object goes with this plan.
     pub fn finish(mut self, requeue: Requeue) -> Finished {
         let time = self.time();
-        kstatus::of_run(&mut self.status, time, self.generation);
+        kstatus::of_run(&mut self.status, &time, self.generation);
         let goes = self.deleted_at.is_some() && self.finalizers.is_empty();
         if self.finalizers != self.had_finalizers {
             let set = Action::SetFinalizers(self.finalizers.clone());

@@ -38,13 +38,13 @@ enum State {
 }
 
 /// Sets the three conditions of a run.
-pub fn of_run(status: &mut RunStatus, now: Time, generation: Option<i64>) {
+pub fn of_run(status: &mut RunStatus, now: &Time, generation: Option<i64>) {
     let verdict = judge_run(status);
     set(&mut status.conditions, now, generation, verdict);
 }
 
 /// Sets the three conditions of a storage.
-pub fn of_storage(conditions: &mut Vec<Condition>, now: Time, generation: Option<i64>) {
+pub fn of_storage(conditions: &mut Vec<Condition>, now: &Time, generation: Option<i64>) {
     let verdict = judge_storage(conditions);
     set(conditions, now, generation, verdict);
 }
@@ -94,7 +94,7 @@ impl Verdict {
     }
 }
 
-fn set(conditions: &mut Vec<Condition>, now: Time, generation: Option<i64>, verdict: Verdict) {
+fn set(conditions: &mut Vec<Condition>, now: &Time, generation: Option<i64>, verdict: Verdict) {
     let Verdict { state, reason, message } = verdict;
     // The API server wants a reason in every condition.
     let reason = if reason.is_empty() { "Unknown".to_owned() } else { reason };
@@ -191,7 +191,7 @@ mod tests {
         #[case] expected: &[&str],
     ) {
         let mut status = run(phase, given);
-        of_run(&mut status, Time(NOW.parse().unwrap()), Some(1));
+        of_run(&mut status, &Time(NOW.parse().unwrap()), Some(1));
         assert_eq!(derived(&status.conditions), expected);
     }
 
@@ -213,7 +213,7 @@ mod tests {
     )]
     fn a_storage_is_ready_when_runs_can_use_it(#[case] given: &[(&str, &str, &str)], #[case] expected: &[&str]) {
         let mut conditions = conditions(given);
-        of_storage(&mut conditions, Time(NOW.parse().unwrap()), Some(1));
+        of_storage(&mut conditions, &Time(NOW.parse().unwrap()), Some(1));
         assert_eq!(derived(&conditions), expected);
     }
 
@@ -221,13 +221,13 @@ mod tests {
     fn deriving_again_changes_nothing_and_what_no_longer_holds_goes() {
         let mut status = run(Phase::Running, &[("EngineRunning", "True", "Running")]);
         let later = || Time("2026-01-01T01:00:00Z".parse().unwrap());
-        of_run(&mut status, Time(NOW.parse().unwrap()), Some(1));
+        of_run(&mut status, &Time(NOW.parse().unwrap()), Some(1));
         let once = status.clone();
-        of_run(&mut status, later(), Some(1));
+        of_run(&mut status, &later(), Some(1));
         assert_eq!(status, once, "times change with the status only");
         assert_eq!(find(&status.conditions, READY).unwrap().message, "about EngineRunning");
         status.phase = Some(Phase::Succeeded);
-        of_run(&mut status, later(), Some(1));
+        of_run(&mut status, &later(), Some(1));
         assert_eq!(derived(&status.conditions), ["Ready=True Succeeded"]);
     }
 }

@@ -85,6 +85,6 @@ pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, 
     let known = running.is_some_and(|condition| condition.reason == REASON);
     let kind = draft::ENGINE_RUNNING;
     draft::set_condition(&mut status.conditions, now.clone(), generation, kind, "False", REASON, note.clone());
-    kstatus::of_run(status, now, generation);
+    kstatus::of_run(status, &now, generation);
     (!known).then_some(Event { warning: true, reason: REASON, note })
 }

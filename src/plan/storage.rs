@@ -33,7 +33,7 @@ pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<
     let before = conditions.iter().find(|condition| condition.type_ == ACCEPTED).map(|known| known.reason.clone());
     let time = Time(whole_seconds(now));
     set_condition(&mut conditions, time.clone(), storage.metadata.generation, ACCEPTED, value, reason, message.clone());
-    kstatus::of_storage(&mut conditions, time, storage.metadata.generation);
+    kstatus::of_storage(&mut conditions, &time, storage.metadata.generation);
     let changed = before.as_deref() != Some(reason);
     let event = Event { warning: value == "False", reason, note: message };
     Plan {

@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
-use super::{GENERATED, head, row};
+use super::{GENERATED, block, head, row};
 use crate::api::{GROUP, VERSION, custom_resource_definitions};
 
 /// Kubernetes's own types, which its own reference describes.
@@ -29,14 +29,13 @@ fn kind(crd: &CustomResourceDefinition) -> String {
             continue;
         };
         if let Some(description) = &root.description {
-            text += &format!("\n{description}\n");
+            text += &block(description);
         }
-        text += &format!("\n`kubectl get {}.{GROUP}`", names.plural);
         let columns: Vec<&str> = version.additional_printer_columns.iter().flatten().map(|c| c.name.as_str()).collect();
-        text += &format!(" shows {}.\n", columns.join(", "));
+        text += &block(&format!("`kubectl get {}.{GROUP}` shows {}.", names.plural, columns.join(", ")));
         for part in ["spec", "status"] {
             let Some(schema) = root.properties.as_ref().and_then(|properties| properties.get(part)) else { continue };
-            text += &format!("\n### {} {part}\n\n", names.kind);
+            text += &block(&format!("### {} {part}\n", names.kind));
             text += &head(&["Field", "Type", "Default", "What it is"]);
             let mut rules = Vec::new();
             fields(schema, "", &mut text, &mut rules);

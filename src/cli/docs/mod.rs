@@ -45,3 +45,8 @@ fn row(cells: &[&str]) -> String {
 fn head(cells: &[&str]) -> String {
     format!("{}|{}\n", row(cells), "---|".repeat(cells.len()))
 }
+
+/// A paragraph or a heading, with space around it.
+fn block(text: &str) -> String {
+    format!("\n{text}\n")
+}

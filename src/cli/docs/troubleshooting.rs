@@ -1,6 +1,6 @@
 //! Troubleshooting, from the tables of reasons.
 
-use super::{GENERATED, head, row};
+use super::{GENERATED, block, head, row};
 use crate::backup::diagnosis::{Diagnosis, GROUPS};
 use crate::plan::waiting::{WAITS, Wait};
 
@@ -36,7 +36,7 @@ pub fn page() -> String {
              4 storage, 5 MySQL or mysqlctld, 6 data refused (present, damaged, incompatible), 7 cancelled or deadline, 70 a \
              bug.\n";
     for (group, reasons) in GROUPS {
-        page += &format!("\n### {group}\n\n");
+        page += &block(&format!("### {group}\n"));
         page += &head(&["Reason", "Exit code", "What it means", "What to do"]);
         for reason in *reasons {
             let Diagnosis { means, remedy } = reason.diagnosis();
