@@ -44,6 +44,7 @@ struct Group {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names)] // alert is Prometheus's word
 struct Alert {
     alert: String,
     expr: String,
