@@ -98,23 +98,28 @@ fn storages() -> Vec<(&'static str, Value)> {
     ]
 }
 
-#[test]
-fn the_recorded_objects_are_what_the_plans_write() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/argocd/testdata");
-    let mut expected = Vec::new();
-    for (name, object) in [backups(), restores(), storages()].concat() {
-        let (file, text) = (format!("{name}.yaml"), serde_saphyr::to_string(&object).unwrap());
-        let path = folder.join(&file);
-        if std::env::var_os("VBO_RECORD").is_some() {
-            std::fs::write(&path, &text).unwrap();
+#[cfg(test)]
+mod tests {
+    use super::{backups, restores, storages};
+
+    #[test]
+    fn the_recorded_objects_are_what_the_plans_write() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/argocd/testdata");
+        let mut expected = Vec::new();
+        for (name, object) in [backups(), restores(), storages()].concat() {
+            let (file, text) = (format!("{name}.yaml"), serde_saphyr::to_string(&object).unwrap());
+            let path = folder.join(&file);
+            if std::env::var_os("VBO_RECORD").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            let stored = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(stored == text, "{} differs: run this test with VBO_RECORD=1\n{text}", path.display());
+            expected.push(file);
         }
-        let stored = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(stored == text, "{} differs: run this test with VBO_RECORD=1\n{text}", path.display());
-        expected.push(file);
+        let mut found: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
     }
-    let mut found: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    found.sort();
-    expected.sort();
-    assert_eq!(found, expected);
 }
