@@ -4,6 +4,7 @@
 //! * [`xtrabackup`]: how a restore fills the data directories from a backup of Vitess's xtrabackup engine.
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
 //! * [`kill_point`]: where tests kill a run; empty in a release build.
+//! * [`pod_start`]: whether and what to restore before a tablet's processes start.
 //! * [`catalogue`]: what is in storage: list, remove, choose.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
@@ -16,6 +17,7 @@ mod error;
 mod interrupt;
 pub mod journal;
 pub mod kill_point;
+pub mod pod_start;
 pub mod recover;
 mod replication;
 mod store;

@@ -228,7 +228,8 @@ impl<'a> Next<'a> {
                 let text = outcome.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
                 self.wait_for_backup(job, "NoCompleteBackupYet", &text)
             }
-            Verdict::StartedEmpty | Verdict::NoBackup => {
+            // DataPresent is what a run at a pod's start says, and this is none.
+            Verdict::StartedEmpty | Verdict::NoBackup | Verdict::DataPresent => {
                 self.started_empty = Some(true);
                 self.draft.status.warnings.clone_from(&outcome.warnings);
                 self.draft.status.progress = None;

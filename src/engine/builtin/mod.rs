@@ -32,8 +32,9 @@ pub(in crate::engine) use describe::hostname;
 pub(in crate::engine) use fetch::{body_failed, make_directory};
 pub use limits::Limits;
 pub use options::{BackupOptions, Verify};
+pub(in crate::engine) use pick::choose;
 pub use restore::restore;
-pub use restored::{ExistingData, MARKER, RestoreEnd, RestoreOptions};
+pub use restored::{BeforeStart, ExistingData, MARKER, RestoreEnd, RestoreOptions};
 pub(in crate::engine) use target::{decompression, position as manifest_position, refuse_hook};
 pub use verify::{VerifyDone, VerifyOptions, verify};
 
