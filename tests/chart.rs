@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
@@ -23,6 +24,8 @@ const CHART: &str = "charts/vitess-backup-operator";
 const SETTINGS: &[&[&str]] = &[
     &[],
     &["watchNamespaces={commerce,customer}", "rbac.aggregateToUserRoles=false"],
+    &["webhook.enabled=true", "replicas=2"],
+    &["webhook.enabled=true", "watchNamespaces={commerce}", "webhook.failurePolicy=Ignore", "rbac.create=false"],
     &["leaderElection=false", "metrics.service.enabled=true", "metrics.service.annotations.a=b"],
     &["crds.enabled=false", "rbac.create=false", "serviceAccount.create=false", "serviceAccount.name=mine"],
     &["crds.keep=false", "fullnameOverride=vbo", "commonLabels.team=dba", "podLabels.x=y", "podAnnotations.p=q"],
@@ -70,6 +73,7 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
                 "ClusterRoleBinding" => reread::<ClusterRoleBinding>(&object),
                 "CustomResourceDefinition" => reread::<CustomResourceDefinition>(&object),
                 "Deployment" => reread::<Deployment>(&object),
+                "MutatingWebhookConfiguration" => reread::<MutatingWebhookConfiguration>(&object),
                 "Role" => reread::<Role>(&object),
                 "RoleBinding" => reread::<RoleBinding>(&object),
                 "Service" => reread::<Service>(&object),
@@ -95,6 +99,10 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
 #[case("tablets.selector=null", "selector")]
 #[case("log.format=xml", "'json', 'text'")]
 #[case("metrics.service.port=70000", "/metrics/service/port")]
+#[case("webhook.failurePolicy=Perhaps", "'Fail', 'Ignore'")]
+#[case("webhook.port=8080", "/webhook/port")]
+#[case("webhook.timeoutSeconds=60", "/webhook/timeoutSeconds")]
+#[case("webhook.certificateLifetime=soon", "/webhook/certificateLifetime")]
 #[case("crds.enabled=sometimes", "want boolean")]
 #[case("resources.limit.memory=1Gi", "limit")]
 #[case("extraArgs=--log=debug", "/extraArgs")]
@@ -204,6 +212,46 @@ fn the_roles_are_what_the_operators_code_says_it_needs() {
     let objects = render(&["rbac.aggregateToUserRoles=false"]);
     assert_eq!(rendered(&of_kind(&objects, "ClusterRole")[0]), said(rbac::WATCHED));
     assert_eq!(rendered(&of_kind(&objects, "Role")[0]), said(rbac::OWN_NAMESPACE));
+}
+
+#[test]
+fn without_the_webhook_there_is_no_trace_of_it() {
+    let objects = render(&[]);
+    assert!(of_kind(&objects, "MutatingWebhookConfiguration").is_empty());
+    assert!(!serde_json::to_string(&objects).unwrap().contains("WEBHOOK_ADDRESS"));
+}
+
+#[test]
+fn the_webhook_is_asked_about_labelled_pods_only_and_may_change_its_own_configuration_only() {
+    let name = "test-vitess-backup-operator";
+    let settings = ["webhook.enabled=true", "rbac.aggregateToUserRoles=false", "watchNamespaces={commerce}"];
+    let objects = render(&settings);
+    let configurations = of_kind(&objects, "MutatingWebhookConfiguration");
+    let configuration: MutatingWebhookConfiguration = parse(&configurations[0]);
+    assert_eq!(identity(&configurations[0]), name);
+    let webhook = configuration.webhooks.unwrap().remove(0);
+    let selector = webhook.object_selector.unwrap().match_expressions.unwrap().remove(0);
+    assert_eq!((selector.key.as_str(), selector.operator.as_str()), ("backup.vitess.io/restore", "Exists"));
+    let namespaces = webhook.namespace_selector.unwrap().match_expressions.unwrap().remove(0);
+    assert_eq!(namespaces.values.unwrap(), ["commerce"]);
+    assert_eq!(webhook.failure_policy.as_deref(), Some("Fail"));
+    assert_eq!(webhook.client_config.ca_bundle, None, "the operator's to fill in");
+
+    let service = webhook.client_config.service.unwrap();
+    let services: Vec<Value> = of_kind(&objects, "Service");
+    assert_eq!(identity(&services[0]), format!("{}/{}", service.namespace, service.name));
+    assert_eq!(environment(&objects, "WEBHOOK_SERVICE"), service.name);
+    assert_eq!(environment(&objects, "WEBHOOK_CONFIGURATION"), name);
+    assert_eq!(environment(&objects, "WEBHOOK_ADDRESS"), "0.0.0.0:9443");
+
+    let roles = of_kind(&objects, "ClusterRole");
+    assert_eq!(roles.len(), 1, "and nothing else in the whole cluster");
+    let granted = rules(&roles[0]);
+    assert_eq!(granted[0].resource_names.as_deref(), Some(&[name.to_owned()][..]));
+    assert_eq!(
+        granted.iter().map(grants).collect::<Vec<_>>(),
+        rbac::WEBHOOK.iter().map(|rule| grants(&policy(rule))).collect::<Vec<_>>()
+    );
 }
 
 #[test]

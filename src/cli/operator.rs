@@ -10,7 +10,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, select};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::controller::{self, Context, Leadership, Shutdown};
+use crate::controller::{self, Context, Leadership, Shutdown, webhook};
+use crate::duration::GoDuration;
 use crate::resources::settings::{Settings, TabletLabels};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs;
@@ -45,6 +46,8 @@ pub struct Operator {
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     admin_address: SocketAddr,
     #[command(flatten)]
+    webhook: Webhook,
+    #[command(flatten)]
     tablets: Tablets,
     /// What is logged: a tracing filter.
     #[arg(long, env = "LOG", default_value = "info", value_name = "FILTER")]
@@ -59,6 +62,23 @@ enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// The webhook that adds the init container that restores to pods that name a VitessRestore.
+#[derive(Debug, clap::Args)]
+struct Webhook {
+    /// Where it answers. Default: there is none.
+    #[arg(long, env = "WEBHOOK_ADDRESS", value_name = "ADDRESS")]
+    webhook_address: Option<SocketAddr>,
+    /// The MutatingWebhookConfiguration that sends pods here.
+    #[arg(long, env = "WEBHOOK_CONFIGURATION", default_value = "vitess-backup-operator", value_name = "NAME")]
+    webhook_configuration: String,
+    /// The Service that it names, in the operator's own namespace.
+    #[arg(long, env = "WEBHOOK_SERVICE", default_value = "vitess-backup-operator-webhook", value_name = "NAME")]
+    webhook_service: String,
+    /// How long a certificate of the webhook is good; a new one is made at half of that.
+    #[arg(long, env = "WEBHOOK_CERTIFICATE_LIFETIME", default_value = "720h", value_name = "DURATION")]
+    webhook_certificate_lifetime: GoDuration,
 }
 
 /// How a pod is known as a tablet.
@@ -116,12 +136,20 @@ impl Operator {
         let client = kube::Client::try_default().await.context("cannot find the cluster")?;
         let version = client.apiserver_version().await.context("cannot reach the API server")?;
         tracing::info!(api_server = version.git_version, operator_image = settings.operator_image, "started");
-        ready.store(true, Ordering::Relaxed);
-
         let namespaces: Vec<String> = self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
         let context = Context::new(client.clone(), settings, metrics.clone(), self.pod_name.clone());
+        let identity = self.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
+        let answering = match self.webhook() {
+            Some(webhook) => {
+                let run = webhook::run(webhook, identity.clone(), context.clone(), ready, shutdown.clone());
+                Some(tokio::spawn(run))
+            }
+            None => {
+                ready.store(true, Ordering::Relaxed);
+                None
+            }
+        };
         if self.leader_election {
-            let identity = self.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
             let leadership = Leadership::new(client, &self.pod_namespace, identity);
             lead(&leadership, context, &namespaces, shutdown.clone(), &metrics).await?;
         } else {
@@ -131,8 +159,23 @@ impl Operator {
         if serving.is_finished() {
             serving.await?.with_context(|| format!("cannot serve on {}", self.admin_address))?;
         }
+        if let Some(answering) = answering.filter(tokio::task::JoinHandle::is_finished) {
+            answering.await?.context("the webhook cannot answer")?;
+        }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn webhook(&self) -> Option<webhook::Settings> {
+        let Webhook { webhook_address, webhook_configuration, webhook_service, webhook_certificate_lifetime } =
+            &self.webhook;
+        Some(webhook::Settings {
+            address: (*webhook_address)?,
+            configuration: webhook_configuration.clone(),
+            service: webhook_service.clone(),
+            namespace: self.pod_namespace.clone(),
+            lifetime: webhook_certificate_lifetime.0,
+        })
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {

@@ -8,7 +8,7 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{Phase, RunStatus, Trigger, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
 use crate::plan::observed::Observed;
 use crate::plan::{self, Plan, accept};
 use crate::resources::names::FINALIZER_RUN;
@@ -37,6 +37,11 @@ pub trait Run:
     fn streams_tar(&self) -> bool;
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<Self::Status>;
 
+    /// Whether nothing is launched for it and pods that start follow it.
+    fn follows_pods(&self) -> bool {
+        false
+    }
+
     fn phase(&self) -> Phase {
         self.status().and_then(|status| Self::run(status).phase).unwrap_or_default()
     }
@@ -49,6 +54,9 @@ pub trait Run:
 
     /// Whether it waits for something that is not its own Job.
     fn waits(&self) -> bool {
+        if self.follows_pods() {
+            return self.phase() == Phase::Pending;
+        }
         !self.phase().is_final() && self.status().is_none_or(|status| Self::run(status).job.is_none())
     }
 }
@@ -117,5 +125,9 @@ impl Run for VitessRestore {
 
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
         plan::restore::next(self, seen, now)
+    }
+
+    fn follows_pods(&self) -> bool {
+        self.spec.trigger == Trigger::PodStart
     }
 }

@@ -14,6 +14,7 @@ mod observe;
 mod reconcile;
 mod status;
 mod watch;
+pub mod webhook;
 
 pub use context::Context;
 pub use error::Error;

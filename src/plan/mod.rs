@@ -9,6 +9,7 @@ pub mod backup;
 mod draft;
 mod launch;
 pub mod observed;
+pub mod pod_start;
 mod recovery;
 mod removal;
 mod report;

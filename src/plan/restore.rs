@@ -7,9 +7,9 @@ use super::accept::{self, Attached, Problem};
 use super::draft::{ACCEPTED, AT_ONCE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE, whole_seconds};
 use super::observed::{Observed, seconds_since};
 use super::run::{self, Stage};
-use super::{Action, Plan, Requeue, launch, recovery, report};
+use super::{Action, Plan, Requeue, launch, pod_start, recovery, report};
 use crate::api::{
-    EngineJob, GoDuration, JobPurpose, Phase, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
+    EngineJob, GoDuration, JobPurpose, Phase, Trigger, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
     VitessRestoreStatus, VolumeTarget,
 };
 use crate::backup::failure::Reason;
@@ -20,14 +20,23 @@ use crate::topo::TabletAlias;
 
 /// The plan for this restore. `now` is the only clock.
 pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
-    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty } =
+    if restore.spec.trigger == Trigger::PodStart {
+        return pod_start::next(restore, seen, now);
+    }
+    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty, pods: _, pods_summary: _ } =
         restore.status.clone().unwrap_or_default();
     let draft = Draft::new("VitessRestore", &restore.metadata, run, seen, now);
     let mut next = Next { spec: &restore.spec, draft, next_lookup_time, lookups, started_empty };
     let requeue = next.decide();
     let Next { spec: _, draft, next_lookup_time, lookups, started_empty } = next;
     let finished = draft.finish(requeue);
-    let status = finished.status.map(|run| VitessRestoreStatus { run, next_lookup_time, lookups, started_empty });
+    let status = finished.status.map(|run| VitessRestoreStatus {
+        run,
+        next_lookup_time,
+        lookups,
+        started_empty,
+        ..VitessRestoreStatus::default()
+    });
     Plan { actions: finished.actions, status, requeue: finished.requeue, events: finished.events }
 }
 

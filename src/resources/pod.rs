@@ -17,9 +17,9 @@ use crate::api::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 
 /// The name of the container that runs the engine.
 pub const ENGINE_CONTAINER: &str = "engine";
-const BINARY_VOLUME: &str = "vitess-backup-binary";
-const BINARY_DIR: &str = "/vitess-backup-bin";
-const TMP_VOLUME: &str = "vitess-backup-tmp";
+pub(super) const BINARY_VOLUME: &str = "vitess-backup-binary";
+pub(super) const BINARY_DIR: &str = "/vitess-backup-bin";
+pub(super) const TMP_VOLUME: &str = "vitess-backup-tmp";
 const TMP_DIR: &str = "/tmp";
 /// Where a restore into a volume mounts it: what Vitess's own images have as VTDATAROOT.
 pub const TARGET_PATH: &str = "/vt/vtdataroot";
@@ -173,22 +173,22 @@ fn common(template: &PodTemplate, storage: &StorageInPod) -> PodSpec {
     }
 }
 
-fn binary_mount() -> VolumeMount {
+pub(super) fn binary_mount() -> VolumeMount {
     VolumeMount { name: BINARY_VOLUME.to_owned(), mount_path: BINARY_DIR.to_owned(), ..VolumeMount::default() }
 }
 
 /// Whether the engine's container has no place for temporary files: an emptyDir that the tablet has there is not shared.
 /// XtraBackup keeps its own in my.cnf's tmpdir, which is on the tablet's volume, unless a my.cnf of somebody's own has none.
-fn needs_tmp(security: &SecurityContext, mounts: &[VolumeMount]) -> bool {
+pub(super) fn needs_tmp(security: &SecurityContext, mounts: &[VolumeMount]) -> bool {
     let covered = mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == TMP_DIR);
     security.read_only_root_filesystem == Some(true) && !covered
 }
 
-fn tmp_mount() -> VolumeMount {
+pub(super) fn tmp_mount() -> VolumeMount {
     VolumeMount { name: TMP_VOLUME.to_owned(), mount_path: TMP_DIR.to_owned(), ..VolumeMount::default() }
 }
 
-fn empty(name: &str) -> Volume {
+pub(super) fn empty(name: &str) -> Volume {
     Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
 }
 
@@ -306,7 +306,7 @@ fn selector(template: &PodTemplate) -> Option<BTreeMap<String, String>> {
     Some(template.node_selector.clone()).filter(|selector| !selector.is_empty())
 }
 
-fn resources(wanted: Option<&EngineResources>) -> Option<ResourceRequirements> {
+pub(super) fn resources(wanted: Option<&EngineResources>) -> Option<ResourceRequirements> {
     let EngineResources { requests, limits } = wanted?;
     let amounts = |map: &BTreeMap<String, Amount>| {
         let quantities: BTreeMap<String, Quantity> =
@@ -316,6 +316,6 @@ fn resources(wanted: Option<&EngineResources>) -> Option<ResourceRequirements> {
     Some(ResourceRequirements { requests: amounts(requests), limits: amounts(limits), claims: None })
 }
 
-fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
 }

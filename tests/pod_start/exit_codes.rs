@@ -11,7 +11,8 @@ const SOURCE: &str = include_str!("exit_codes.rs");
 /// Exit code and test of each row.
 fn rows() -> Vec<(&'static str, &'static str)> {
     let table = PAGE.split_once("\n## Exit codes\n").expect("the page has the table").1;
-    let rows = table.lines().skip_while(|line| !line.starts_with("| ")).take_while(|line| line.starts_with('|')).skip(2);
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with("| ")).take_while(|line| line.starts_with('|')).skip(2);
     rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         let [_, code, _, test] = cells[..] else { panic!("not four columns: {row}") };
