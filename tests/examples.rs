@@ -4,18 +4,21 @@
 
 use std::path::Path;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
 
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 15] = [
     "backup-shard.yaml",
     "backup-tablet.yaml",
     "backup-xtrabackup.yaml",
+    "pod-start-statefulset.yaml",
     "restore-at-or-before.yaml",
     "restore-into-volume.yaml",
     "restore-latest.yaml",
+    "restore-on-pod-start.yaml",
     "restore-wait.yaml",
     "storage-azblob.yaml",
     "storage-ceph.yaml",
@@ -35,11 +38,13 @@ fn every_example_is_read_without_loss() {
     for name in EXAMPLES {
         let text = std::fs::read_to_string(directory.join(name)).unwrap();
         let written: Value = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(written["apiVersion"], "backup.vitess.io/v1alpha1", "{name}");
+        let ours = written["apiVersion"] == "backup.vitess.io/v1alpha1";
+        assert_eq!(ours, written["kind"] != "StatefulSet", "{name}");
         let read = match written["kind"].as_str().unwrap() {
             "VitessBackupStorage" => round_trip::<VitessBackupStorage>(&written),
             "VitessBackup" => round_trip::<VitessBackup>(&written),
             "VitessRestore" => round_trip::<VitessRestore>(&written),
+            "StatefulSet" => round_trip::<StatefulSet>(&written),
             other => panic!("{name}: {other} is no kind of ours"),
         };
         assert_kept(&written, &read, name);

@@ -32,7 +32,6 @@ use crate::topo::{KeyspaceShard, TabletAlias};
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
     printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupName"),
     printcolumn(name = "Next-Lookup", type_ = "string", json_path = ".status.nextLookupTime", priority = 1),
-    printcolumn(name = "Pods", type_ = "string", json_path = ".status.podsSummary"),
     printcolumn(name = "Position", type_ = "string", json_path = ".status.position", priority = 1),
     printcolumn(name = "Failure", type_ = "string", json_path = ".status.failure.reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -264,9 +263,6 @@ pub struct VitessRestoreStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub pods: Vec<PodRestore>,
-    /// Trigger PodStart: pods for people, such as "3 restored, 1 failed".
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods_summary: Option<String>,
 }
 
 /// What the init container of a tablet's pod did, by its last words.

@@ -10,7 +10,9 @@ use super::accept;
 use super::draft::{ACCEPTED, Draft, PATIENTLY, whole_seconds};
 use super::observed::{Observed, read_outcome};
 use super::{Plan, Requeue, report};
-use crate::api::{FailureStatus, Phase, PodRestore, PodRestorePhase, RunStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{
+    FailureStatus, Phase, PodRestore, PodRestorePhase, ProgressStatus, RunStatus, VitessRestore, VitessRestoreStatus,
+};
 use crate::backup::report::{Outcome, Verdict};
 use crate::resources::pod_start::restores_on_start;
 
@@ -40,12 +42,14 @@ pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<Vi
             Requeue::After(PATIENTLY)
         }
     };
-    let (pods, pods_summary) = gather(&seen.starting_pods, &before);
+    let (pods, summary) = gather(&seen.starting_pods, &before);
+    // The Progress column.
+    draft.status.progress = summary.map(|text| ProgressStatus { summary: Some(text), ..ProgressStatus::default() });
     judge(&mut draft, &pods, &before);
     let finished = draft.finish(requeue);
     let status = finished.status.map(|run| {
         let listed = pods.into_iter().take(LIMIT).collect();
-        VitessRestoreStatus { run, pods: listed, pods_summary, ..VitessRestoreStatus::default() }
+        VitessRestoreStatus { run, pods: listed, ..VitessRestoreStatus::default() }
     });
     Plan { actions: finished.actions, status, requeue: finished.requeue, events: finished.events }
 }

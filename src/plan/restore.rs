@@ -23,7 +23,7 @@ pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<Vi
     if restore.spec.trigger == Trigger::PodStart {
         return pod_start::next(restore, seen, now);
     }
-    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty, pods: _, pods_summary: _ } =
+    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty, pods: _ } =
         restore.status.clone().unwrap_or_default();
     let draft = Draft::new("VitessRestore", &restore.metadata, run, seen, now);
     let mut next = Next { spec: &restore.spec, draft, next_lookup_time, lookups, started_empty };
