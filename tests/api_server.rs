@@ -254,7 +254,8 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
         (json!({"waitForBackupInterval": "-10s"}), "not a non-negative duration"),
         (json!({"waitForBackupInterval": "10"}), "not a non-negative duration"),
         (json!({"waitForBackupInterval": "10ms"}), "write 0s (do not wait) or at least 1s"),
-        (json!({"trigger": "PodStart"}), "set trigger: Now"),
+        (json!({"trigger": "PodStart"}), "remove target"),
+        (json!({"trigger": "Later"}), "supported values: \"Now\", \"PodStart\""),
         (json!({"bootstrap": {"keyspace": "commerce"}}), "bootstrap belongs to trigger PodStart"),
         (json!({"existingData": "Keep"}), "supported values: \"Refuse\", \"Replace\""),
         (json!({"xtrabackup": {"rootPath": "./bin"}}), "xtrabackup.rootPath is not an absolute path"),
@@ -275,6 +276,48 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
     ] {
         assert_eq!(server.refusal("VitessRestore", with(&base, good.clone())).await, None, "{good}");
     }
+}
+
+#[tokio::test]
+async fn a_wrong_restore_on_pod_start_is_refused_with_what_to_do() {
+    let server = Server::with_our_definitions().await;
+    let base = json!({"storage": {"name": "backups"}, "shard": "commerce/-80", "trigger": "PodStart"});
+    let cases = vec![
+        (json!({"trigger": "Now"}), "set target to a tablet (its alias) or a persistentVolumeClaim"),
+        (json!({"target": {"tablet": "zone1-1"}}), "by the label backup.vitess.io/restore: remove target"),
+        (json!({"vtctld": {"address": "vtctld:15999"}}), "remove vtctld"),
+        (json!({"bootstrap": {"keyspace": "customer"}}), "make it the keyspace of shard"),
+        (json!({"bootstrap": {"shard": "80-"}}), "make it that of shard"),
+        (json!({"bootstrap": {"tabletType": "primary"}}), "supported values: \"replica\", \"rdonly\""),
+    ];
+    assert_refused(&server, "VitessRestore", &base, cases).await;
+    for good in [
+        json!({"bootstrap": {"keyspace": "commerce", "shard": "-80", "tabletType": "rdonly"}}),
+        json!({"backup": {"atOrBefore": "2021-04-29.133050"}, "waitForBackupInterval": "10s"}),
+    ] {
+        assert_eq!(server.refusal("VitessRestore", with(&base, good.clone())).await, None, "{good}");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_on_pod_start_can_be_changed_but_for_its_trigger_and_shard() {
+    let server = Server::with_our_definitions().await;
+    let api = server.api("VitessRestore");
+    let name = "changing";
+    let spec = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "trigger": "PodStart"});
+    let apply = PatchParams::apply("api-server-test").force();
+    api.patch(name, &apply, &Patch::Apply(object("VitessRestore", name, spec))).await.unwrap();
+    let change = async |spec: Value| {
+        let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await;
+        patched.map_err(|error| error.to_string())
+    };
+    let time = json!({"backup": {"latest": null, "atOrBefore": "2021-04-29.133050"}, "waitForBackupInterval": "10s"});
+    change(time).await.unwrap();
+    for frozen in [json!({"shard": "commerce/-80"}), json!({"trigger": "Now", "target": {"tablet": "zone1-1"}})] {
+        let error = change(frozen.clone()).await.unwrap_err();
+        assert!(error.contains("cannot be changed"), "{frozen}: {error}");
+    }
+    api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

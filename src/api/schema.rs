@@ -7,7 +7,7 @@ use serde_json::json;
 
 pub const IMMUTABLE_BACKUP: &str =
     "the spec of a VitessBackup cannot be changed: delete the object and create a new one";
-pub const IMMUTABLE_RESTORE: &str = "the spec of a VitessRestore cannot be changed (but, with trigger PodStart, all except trigger and shard): delete the object and create a new one";
+pub const IMMUTABLE_RESTORE: &str = "the spec of a VitessRestore cannot be changed: delete the object and create a new one (of trigger PodStart all but trigger and shard can)";
 
 /// One CEL rule and its message.
 pub fn rule(rule: &str, message: &str) -> serde_json::Value {
