@@ -6,6 +6,7 @@ mod ground;
 
 mod backup;
 mod healing;
+mod pod_start;
 mod restore;
 mod vitess;
 mod xtrabackup;

@@ -13,5 +13,6 @@ install_operator() {
   say "installing the Helm chart" "5 s"
   "$GROUND/helm.sh" upgrade --install vitess-backup-operator "$PROJECT/charts/vitess-backup-operator" \
     --namespace "$OPERATOR_NAMESPACE" --create-namespace --wait --timeout 180s --force-conflicts \
-    --set "image.repository=${reference%:*}" --set image.tag=dev --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
+    --set "image.repository=${reference%:*}" --set image.tag=dev --set webhook.enabled=true \
+    --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
 }
