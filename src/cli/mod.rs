@@ -99,6 +99,8 @@ fn parse(words: Vec<OsString>, variable: Option<&str>) -> Result<Arguments, clap
     {
         let found = pasted::sift(sifted.words, restore);
         sifted = found.map_err(|text| command.error(clap::error::ErrorKind::InvalidValue, text))?;
+        // As pflag: vttablet's flags and mysqlctld's may be pasted one behind the other, and have some in common.
+        command = command.mut_subcommand("restore", |restore| restore.args_override_self(true));
     }
     let matches = command.try_get_matches_from(sifted.words)?;
     let mut arguments = Arguments::from_arg_matches(&matches)?;
@@ -216,6 +218,24 @@ mod tests {
                 Arguments::from_arg_matches(&matches).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_tablets_own_arguments_are_understood_on_pod_start() {
+        let line = "vitess-backup restore --on-pod-start --restore_from_backup=true --port 15000 --init_keyspace commerce \
+                    --db_dba_user=a --init_shard -80 --db_dba_user=vt_dba --tablet-path zone1-101 --logtostderr \
+                    --s3_backup_force_path_style=true --external_decompressor_use_manifest=false";
+        let words = line.split_whitespace().map(|word| kebab_case(word.into())).collect();
+        let Arguments { command: Command::Restore(restore) } = parse(words, None).unwrap() else { panic!() };
+        assert_eq!(restore.pod_start.ignored, ["port", "logtostderr"]);
+        assert_eq!(restore.tablet.directory.db_dba_user, "vt_dba", "the last one wins");
+        assert_eq!(restore.tablet.directory.mysqld, arguments::MysqldArgument::Own);
+        assert_eq!(restore.pod_start.restore_from_backup, Some(true));
+        assert!(restore.storage.s3.s3_backup_force_path_style && !restore.external_decompressor_use_manifest);
+        let unknown = ["vitess-backup", "restore", "--on-pod-start", "--no-such-flag"].map(OsString::from);
+        assert!(parse(unknown.into(), None).unwrap_err().to_string().contains("--no-such-flag"));
+        let without = ["vitess-backup", "restore", "--port", "1"].map(OsString::from);
+        assert!(parse(without.into(), None).is_err(), "only on pod start is anything left out");
     }
 
     #[test]

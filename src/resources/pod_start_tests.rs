@@ -78,7 +78,7 @@ fn a_claim_that_the_pod_mounts_already_is_mounted_once() {
         "--tablet-dir=/vt/vtdataroot/vt_0000000100",
         "--tablet-path=zone1-0000000100",
         "--init-tablet-type=replica",
-        "--deadline=6h0m0s",
+        "--deadline=6h",
     ] {
         assert!(args.iter().any(|arg| arg == expected), "{expected}: {args:?}");
     }

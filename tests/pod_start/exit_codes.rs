@@ -103,7 +103,7 @@ async fn with_no_backup_at_all_the_tablet_starts_empty() {
 async fn it_waits_with_one_line_a_look_and_restores_what_appears() {
     let mut pod = Pod::new(306);
     let waiting = pod.begin("--wait_for_backup_interval 300ms");
-    waiting.wait_said("commerce/0 has no backup yet: looking again in 300ms", 3);
+    waiting.wait_said("commerce/0 has no backup yet: looking again in 0.3s", 3);
     // One is being made.
     pod.store_half_a_backup();
     waiting.wait_said("commerce/0 has no complete backup yet", 2);
