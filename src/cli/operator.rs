@@ -66,6 +66,7 @@ enum LogFormat {
 
 /// The webhook that adds the init container that restores to pods that name a VitessRestore.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_field_names)] // they are the flags' names
 struct Webhook {
     /// Where it answers. Default: there is none.
     #[arg(long, env = "WEBHOOK_ADDRESS", value_name = "ADDRESS")]
@@ -139,15 +140,12 @@ impl Operator {
         let namespaces: Vec<String> = self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
         let context = Context::new(client.clone(), settings, metrics.clone(), self.pod_name.clone());
         let identity = self.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
-        let answering = match self.webhook() {
-            Some(webhook) => {
-                let run = webhook::run(webhook, identity.clone(), context.clone(), ready, shutdown.clone());
-                Some(tokio::spawn(run))
-            }
-            None => {
-                ready.store(true, Ordering::Relaxed);
-                None
-            }
+        let answering = if let Some(webhook) = self.webhook() {
+            let run = webhook::run(webhook, identity.clone(), context.clone(), ready, shutdown.clone());
+            Some(tokio::spawn(run))
+        } else {
+            ready.store(true, Ordering::Relaxed);
+            None
         };
         if self.leader_election {
             let leadership = Leadership::new(client, &self.pod_namespace, identity);

@@ -177,6 +177,6 @@ mod tests {
         assert!(lines.len() > 400);
         let plain =
             |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
-        assert!(vttablets().keys().all(|name| plain(&name)), "{:?}", vttablets().keys().find(|name| !plain(name)));
+        assert!(vttablets().keys().all(|name| plain(name)), "{:?}", vttablets().keys().find(|name| !plain(name)));
     }
 }

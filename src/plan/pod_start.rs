@@ -133,15 +133,14 @@ fn of_pod(pod: &Pod, earlier: Option<&PodRestore>) -> PodRestore {
     let ended = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
     let running = state.as_ref().and_then(|state| state.running.as_ref());
     let read = match (ended(state), running, ended(last_state)) {
-        (Some(terminated), ..) => of_end(name, &terminated),
         (None, Some(running), _) => PodRestore {
             name,
             phase: PodRestorePhase::Running,
             start_time: running.started_at.clone(),
             ..PodRestore::default()
         },
-        // Between two tries.
-        (None, None, Some(terminated)) => of_end(name, &terminated),
+        // The latter between two tries.
+        (Some(terminated), ..) | (None, None, Some(terminated)) => of_end(name, &terminated),
         (None, None, None) => PodRestore { name, ..PodRestore::default() },
     };
     let read = PodRestore { restarts, ..read };

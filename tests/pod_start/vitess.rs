@@ -17,7 +17,12 @@ async fn shard(topology: &Topology, backups: &std::path::Path) -> (Tablet, Vttab
     let primary = Tablet::start(401).await;
     let mut vttablet = Vttablet::start(&Seat::of(&primary, "commerce"), topology, backups, "");
     vttablet.wait_listening();
-    topology.client(&format!("PlannedReparentShard --new-primary {PRIMARY} commerce/0")).unwrap();
+    let begun = std::time::Instant::now();
+    // vttablet listens before it can be asked for its replication status.
+    while let Err(told) = topology.client(&format!("PlannedReparentShard --new-primary {PRIMARY} commerce/0")) {
+        assert!(begun.elapsed() < PATIENCE, "{told}\n{}", vttablet.log());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     for statement in [
         "CREATE DATABASE IF NOT EXISTS vt_commerce",
         "CREATE TABLE vt_commerce.customer (id BIGINT PRIMARY KEY AUTO_INCREMENT, email VARCHAR(128))",

@@ -107,9 +107,9 @@ async fn decide(context: &Context, review: &Review) -> Result<Value, Error> {
     let Some(name) = restore_of(&pod) else { return Ok(allowed(uid, None, &[])) };
     let restores: Api<DeserializeGuard<VitessRestore>> = Api::namespaced(context.client.clone(), namespace);
     let found = optional(restores.get(name).await).map_err(Error::api("read", format!("VitessRestore {name}")))?;
-    let restore = match found.map(|found| found.0) {
-        Some(Ok(restore)) => restore,
-        Some(Err(invalid)) => {
+    let restore = match found {
+        Some(DeserializeGuard(Ok(restore))) => restore,
+        Some(DeserializeGuard(Err(invalid))) => {
             let text = format!("this version of the operator cannot read VitessRestore {name}: {}", invalid.error);
             return Ok(denied(uid, &text));
         }
