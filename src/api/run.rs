@@ -39,7 +39,8 @@ pub struct RunStatus {
     /// `Accepted`: the spec and all that it names can be used. `EngineRunning`: an engine pod runs. `Complete`: the run
     /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
     /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
-    /// whether the data was removed, while an object with deletionPolicy Delete goes.
+    /// whether the data was removed, while an object with deletionPolicy Delete goes. `PodsRestored`: with trigger PodStart,
+    /// whether every pod that names the object is through.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
