@@ -88,7 +88,7 @@ fn a_shard_grows_from_two_to_four_tablets_started_at_once_while_its_first_backup
 
     // The first backup takes its time.
     ground.delete(BACKUPS, "first");
-    ground.apply(&format!("{}  bandwidthLimit: 512Ki\n", backup_yaml("first", "growing", 101, "Retain")));
+    ground.apply(&format!("{}  bandwidthLimit: 640Ki\n", backup_yaml("first", "growing", 101, "Retain")));
     let copies = |object: &Value| object["status"]["progress"]["bytesDone"].as_i64().is_some_and(|done| done > 0);
     ground.wait(BACKUPS, "first", Duration::from_secs(120), "copying", copies);
     let set = STATEFULSET.replace("root=/backups", &format!("root=/backups{root}"));
