@@ -203,7 +203,7 @@ impl Look<'_> {
         let labelled = ListParams::default().labels(RESTORE_OF);
         let mut pods = api.list(&labelled).await.map_err(Error::api("list", "pods"))?.items;
         for tablet in self.tablets().await? {
-            if !pods.iter().any(|pod| pod.metadata.uid == tablet.metadata.uid) {
+            if !pods.iter().any(|pod| pod.metadata.name == tablet.metadata.name) {
                 pods.push(tablet);
             }
         }
