@@ -158,6 +158,8 @@ fn a_labelled_pod_in_planetscales_layout_is_injected_restored_by_what_git_says_n
     let told = pod_of(&restore, "zone1-0000000112-0");
     assert_eq!(told["backupName"], name.as_str(), "{told:#}");
     assert_eq!(told["tabletAlias"], "zone1-0000000112", "{told:#}");
+    // Its vttablet has --restore-from-backup too and found data: replication is VTOrc's then, which is not here.
+    ground.lib("start_replication 112");
     ground.lib(&format!("{SOCKETS_OF_PLANETSCALE} same_rows 100 112"));
     ground.lib("vtctldclient ValidateShard --ping-tablets commerce/0");
 

@@ -90,7 +90,9 @@ async fn a_pod_of_planetscales_operator_is_restored_with_its_flags_as_they_are()
     let ignored: Vec<&str> = out.lines().filter(|line| line.contains("ignored: ")).collect();
     assert_eq!(ignored.len(), 1, "{out}");
     assert!(ignored[0].contains("--topo-implementation") && ignored[0].contains("--wait-time"), "{ignored:?}");
-    assert!(!ignored[0].contains("restore"), "{ignored:?}");
+    for heeded in ["--restore-", "--wait-for-backup-interval", "--init-keyspace", "--mysql-socket", "--file-backup"] {
+        assert!(!ignored[0].contains(heeded), "{heeded}: {ignored:?}");
+    }
 
     let tablet_dir = vt.join("vtdataroot/vt_2469782763");
     let layout = Layout::read(&tablet_dir).await.unwrap();

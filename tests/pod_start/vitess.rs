@@ -74,6 +74,8 @@ async fn vttablet_neither_restores_again_nor_refuses_and_validate_is_content() {
         grown.push((pod, vttablet));
     }
     primary.sql("INSERT INTO vt_commerce.customer (email) VALUES (UUID())").await;
+    // With its own --restore-from-backup vttablet leaves replication to VTOrc whenever it finds data; this is what that does.
+    topology.client("ReparentTablet zone1-0000000402").unwrap();
     for (pod, vttablet) in &grown {
         wait_replicating(&pod.tablet, vttablet).await;
         pod.tablet.wait_caught_up(&primary).await;
