@@ -3,7 +3,8 @@
 //! Source of the decisions: Vitess `tabletmanager/restore.go` (`restoreBackupLocked`) and `mysqlctl.ShouldRestore`. What
 //! is different: mysqld does not run yet, so the volume is looked at and not a server; it is started only to set the
 //! position and stopped again. A vttablet that starts then finds the database there and neither restores nor refuses; it
-//! sets semi-sync and the replication source itself, as it does after each restart.
+//! sets semi-sync and the replication source itself, or, with a `--restore-from-backup` of its own, leaves them to VTOrc, as at
+//! each of its later starts.
 
 pub mod data;
 
