@@ -105,7 +105,9 @@ async fn a_pod_of_planetscales_operator_is_restored_with_its_flags_as_they_are()
 
     // The tablet's own mysqld starts on it.
     let mysqld = OwnProcess::new(layout.clone(), MysqlRoot::at(&ground().mysql_root), "vt_dba");
-    mysqld.start(&[]).await.unwrap();
+    // This test's own stderr may be a file that the tablet's user cannot open.
+    let log = format!("--log-error={}", vt.join("socket/error.log").display());
+    mysqld.start(&[&log]).await.unwrap();
     let mysql = Mysql::new(&layout.socket, "vt_dba");
     let executed = mysql.gtid_executed().await.unwrap();
     assert_eq!(outcome["position"], format!("MySQL56/{executed}"));
