@@ -6,3 +6,4 @@ pub mod failure;
 pub mod manifest;
 pub mod name;
 pub mod report;
+pub mod topology;

@@ -110,7 +110,7 @@ impl Reporter {
             Line::Note { text, .. } => tracing::info!("{text}"),
             Line::Progress(line) if self.bar => progress_bar::show(line),
             Line::Progress(line) => tracing::info!("{}", progress_bar::words(line)),
-            Line::Backup(_) | Line::Outcome(_) => {}
+            Line::Backup(_) | Line::TopologyBackup(_) | Line::Outcome(_) => {}
         }
     }
 
