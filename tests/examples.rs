@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 17] = [
     "backup-shard.yaml",
     "backup-tablet.yaml",
     "backup-xtrabackup.yaml",
@@ -23,6 +23,10 @@ const EXAMPLES: [&str; 13] = [
     "storage-gcs.yaml",
     "storage-s3-compatible.yaml",
     "storage-s3.yaml",
+    "topology-consul.yaml",
+    "topology-etcd.yaml",
+    "topology-zookeeper-volume.yaml",
+    "topology-zookeeper.yaml",
 ];
 
 #[test]
@@ -40,6 +44,7 @@ fn every_example_is_read_without_loss() {
             "VitessBackupStorage" => round_trip::<VitessBackupStorage>(&written),
             "VitessBackup" => round_trip::<VitessBackup>(&written),
             "VitessRestore" => round_trip::<VitessRestore>(&written),
+            "VitessTopologyBackup" => round_trip::<VitessTopologyBackup>(&written),
             other => panic!("{name}: {other} is no kind of ours"),
         };
         assert_kept(&written, &read, name);

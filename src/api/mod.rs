@@ -12,6 +12,7 @@ mod restore;
 mod run;
 mod schema;
 mod storage;
+mod topology;
 mod xtrabackup;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
@@ -30,6 +31,10 @@ pub use storage::{
     S3Storage, SecretKey, SecretName, ServerSideEncryption, VitessBackupStorage, VitessBackupStorageSpec,
     VitessBackupStorageStatus,
 };
+pub use topology::{
+    ConsulServer, EtcdServer, VitessTopologyBackup, VitessTopologyBackupSpec, VitessTopologyBackupStatus,
+    ZookeeperDataDirectory, ZookeeperServer,
+};
 pub use xtrabackup::{StreamMode, XtrabackupOptions, XtrabackupRestoreOptions};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -43,7 +48,10 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Every CustomResourceDefinition, in the order in which they should be installed.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
-    [VitessBackupStorage::crd(), VitessBackup::crd(), VitessRestore::crd()].into_iter().map(described).collect()
+    [VitessBackupStorage::crd(), VitessBackup::crd(), VitessRestore::crd(), VitessTopologyBackup::crd()]
+        .into_iter()
+        .map(described)
+        .collect()
 }
 
 /// Puts right what the derive macro cannot: the kind's own text (that of its spec), and the leaves of the schema.

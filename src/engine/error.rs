@@ -10,6 +10,7 @@ use crate::engine::Cause;
 use crate::mysqld::{LayoutError, MysqldError};
 use crate::storage::StorageError;
 use crate::topo::{KeyspaceShard, ParseShardError};
+use crate::topology::TopologyError;
 
 /// A failed run. Messages are one sentence without a full stop: the verb that failed, the thing, the cause.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,8 @@ pub enum EngineError {
     Mysqld(#[from] MysqldError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     #[error("{} came", match .0 { Cause::Signal(name) => (*name).to_owned(), Cause::Deadline(after) => format!("the deadline of {} s", after.as_secs()) })]
     Interrupted(Cause),
 
@@ -163,6 +166,7 @@ impl EngineError {
         let failure = match self {
             Self::Storage(error) => error.failure(),
             Self::Mysqld(error) => error.failure(),
+            Self::Topology(error) => error.failure(),
             Self::NotPutBack { cause, .. } => Failure { message: self.to_string(), ..cause.failure() },
             Self::RestoreCutShort { cause } => {
                 let cause = cause.failure();
@@ -207,6 +211,7 @@ impl EngineError {
             Self::InvalidArguments(_) | Self::Shard(_) => Reason::InvalidArguments,
             Self::Storage(error) => error.failure().reason,
             Self::Mysqld(error) => error.failure().reason,
+            Self::Topology(error) => error.failure().reason,
             Self::NotPutBack { cause, .. }
             | Self::RestoreCutShort { cause }
             | Self::BackupDamaged { cause, older: _ } => cause.reason(),
@@ -359,6 +364,7 @@ impl EngineError {
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
             Self::Storage(_)
             | Self::Mysqld(_)
+            | Self::Topology(_)
             | Self::NotPutBack { .. }
             | Self::BackupDamaged { .. }
             | Self::Internal(_)

@@ -5,6 +5,7 @@
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
 //! * [`kill_point`]: where tests kill a run; empty in a release build.
 //! * [`catalogue`]: what is in storage: list, remove, choose.
+//! * [`topology`]: backups of topology servers, which no tablet has a part in.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
 //! whatever happens then, put the tablet back before anything else.
@@ -20,6 +21,7 @@ pub mod recover;
 mod replication;
 mod store;
 mod tablet;
+pub mod topology;
 mod vtctld;
 pub mod xtrabackup;
 

@@ -6,12 +6,14 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::accept::Attached;
 use super::draft::Draft;
+use super::topology::KIND as TOPOLOGY_BACKUP;
 use crate::api::{
     EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, VitessBackupSpec, VitessBackupStorage,
-    VitessRestoreSpec, VolumeTarget,
+    VitessRestoreSpec, VitessTopologyBackupSpec, VolumeTarget,
 };
+use crate::backup::topology::TopologyServer;
 use crate::resources::command::{self, RestoreOnto};
-use crate::resources::{job, pod, storage};
+use crate::resources::{job, pod, storage, topology};
 
 /// How long putting a tablet back, or removing a backup, may take.
 pub const SHORT_DEADLINE: GoDuration = GoDuration(Duration::from_secs(30 * 60));
@@ -87,6 +89,23 @@ pub fn recover(
     independent(draft, planned, pod, template)
 }
 
+/// The Job of a topology server's backup, and as whom its engine runs.
+pub fn topology_backup(
+    draft: &Draft<'_>,
+    spec: &VitessTopologyBackupSpec,
+    server: TopologyServer,
+    stored: &VitessBackupStorage,
+    planned: &EngineJob,
+) -> (Job, EngineSecurityContext) {
+    let (settings, started) = (&draft.seen.settings, draft.status.start_time.as_ref().map_or(draft.now, |time| time.0));
+    let mut in_pod = storage::in_pod(&stored.spec);
+    let args = topology::backup(spec, server, started, &mut in_pod);
+    let template = merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref());
+    let pod = pod::plain(settings, &in_pod, None, args, &template);
+    let made = job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings);
+    (made, pod::identity(&template))
+}
+
 /// Removes a backup's data. Nobody's dependent either.
 pub fn remove(
     draft: &Draft<'_>,
@@ -97,7 +116,10 @@ pub fn remove(
     backup_name: &str,
 ) -> Job {
     let in_pod = storage::in_pod(&stored.spec);
-    let args = command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE);
+    let args = match draft.owner.kind {
+        TOPOLOGY_BACKUP => topology::remove(backup_name, &in_pod.args, SHORT_DEADLINE),
+        _ => command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE),
+    };
     let mut template = merged(template, stored.spec.pod_template.as_ref());
     if template.security_context.is_none() {
         // Whoever wrote the files may remove them.

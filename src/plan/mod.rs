@@ -15,6 +15,7 @@ mod report;
 pub mod restore;
 mod run;
 pub mod storage;
+pub mod topology;
 #[cfg(test)]
 pub(crate) mod world;
 

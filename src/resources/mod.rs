@@ -12,3 +12,4 @@ pub mod rbac;
 pub mod settings;
 pub mod storage;
 pub mod tablet;
+pub mod topology;

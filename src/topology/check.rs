@@ -6,6 +6,7 @@ mod etcd;
 mod zookeeper;
 
 pub use consul::ConsulArchive;
+pub(crate) use consul::hex;
 pub use etcd::EtcdDatabase;
 pub use zookeeper::{LogRecords, ZookeeperLog, ZookeeperSnapshot};
 #[cfg(test)]
