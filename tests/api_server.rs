@@ -274,7 +274,8 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
 async fn a_wrong_topology_backup_is_refused_with_what_to_do() {
     let server = Server::with_our_definitions().await;
     let base = json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}});
-    let (only_one, endpoint) = ("name exactly one topology server", "write host:port, http://host:port or https://host:port");
+    let (only_one, endpoint) =
+        ("name exactly one topology server", "write host:port, http://host:port or https://host:port");
     let cases = vec![
         (json!({"etcd": null}), only_one),
         (json!({"consul": {"endpoints": ["consul:8500"]}}), only_one),

@@ -174,7 +174,9 @@ pub struct TopologyBackupName {
 
 /// A text that is no name of a topology backup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not of the form <date>.<time>.<cell>.<etcd, zookeeper or consul>, for example 2026-11-27.060000.global.etcd")]
+#[error(
+    "{0:?} is not of the form <date>.<time>.<cell>.<etcd, zookeeper or consul>, for example 2026-11-27.060000.global.etcd"
+)]
 pub struct ParseTopologyNameError(String);
 
 impl TopologyBackupName {
@@ -242,8 +244,13 @@ mod tests {
         assert_eq!(name.to_string(), "2026-11-27.060000.zone1.zookeeper");
         assert_eq!((name.cell(), name.server()), ("zone1", TopologyServer::Zookeeper));
         assert_eq!(name.to_string().parse(), Ok(name));
-        for wrong in ["", "2026-11-27.060000.zone1-0000000101", "x.y.global.etcd", "2026-11-27.060000..etcd", "2026-11-27.060000.a.zk"]
-        {
+        for wrong in [
+            "",
+            "2026-11-27.060000.zone1-0000000101",
+            "x.y.global.etcd",
+            "2026-11-27.060000..etcd",
+            "2026-11-27.060000.a.zk",
+        ] {
             assert!(wrong.parse::<TopologyBackupName>().is_err(), "{wrong}");
         }
         assert!(TopologyBackupName::new(started, "a.b", TopologyServer::Etcd).is_err());
@@ -255,7 +262,10 @@ mod tests {
         // As Vitess's validateObjectName.
         let taken = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
         assert!(!taken(keyspace));
-        assert!(crate::topo::KeyspaceShard::new(keyspace, shard).is_ok(), "storage has it as a directory like any other");
+        assert!(
+            crate::topo::KeyspaceShard::new(keyspace, shard).is_ok(),
+            "storage has it as a directory like any other"
+        );
     }
 
     #[test]

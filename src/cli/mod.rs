@@ -195,8 +195,7 @@ mod tests {
         let topology = ["topology backup", "topology restore", "topology export", "topology import"];
         for name in ["backup", "restore", "list", "remove", "verify", "recover"].into_iter().chain(topology) {
             let command = command();
-            let subcommand =
-                name.split(' ').fold(&command, |command, name| command.find_subcommand(name).unwrap());
+            let subcommand = name.split(' ').fold(&command, |command, name| command.find_subcommand(name).unwrap());
             let help = subcommand.get_after_long_help().unwrap().to_string();
             let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  vitess-backup ")).collect();
             assert!(!examples.is_empty() && help.contains("Exit codes:"), "{name}: {help}");

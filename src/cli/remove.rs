@@ -71,7 +71,11 @@ impl EngineCommand for RemoveArguments {
             (None, Some(shard), Some(name)) => {
                 interrupt.race(catalogue::remove(&storage, shard, name, self.force, monitor)).await?
             }
-            _ => return Err(EngineError::invalid("name a shard and one of its backups, or --topology with a backup's name")),
+            _ => {
+                return Err(EngineError::invalid(
+                    "name a shard and one of its backups, or --topology with a backup's name",
+                ));
+            }
         };
         removed.fill(outcome);
         Ok(())

@@ -113,9 +113,10 @@ impl Next<'_> {
             Stage::Ended { outcome, log_tail } => self.ended(&outcome, &log_tail),
             Stage::NeverStarted(failure) => self.fail(failure),
             Stage::Lost(failure) => {
-                let remedy = "the topology server was only read from, and what was stored is not complete: create the object \
+                let remedy =
+                    "the topology server was only read from, and what was stored is not complete: create the object \
                               again"
-                    .to_owned();
+                        .to_owned();
                 self.fail(FailureStatus { remedy, ..failure })
             }
         }
@@ -148,7 +149,8 @@ impl Next<'_> {
     }
 
     fn describe(&mut self, descriptor: &Descriptor) {
-        let Descriptor { server, endpoint, server_version, member, point, sha256, quota_bytes, .. } = descriptor.clone();
+        let Descriptor { server, endpoint, server_version, member, point, sha256, quota_bytes, .. } =
+            descriptor.clone();
         let at = Some(point.to_string()).filter(|text| !text.is_empty());
         let Point { revision, index, zxid } = point;
         let signed = |number: u64| i64::try_from(number).ok();

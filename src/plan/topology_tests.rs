@@ -84,8 +84,14 @@ fn a_backup_goes_from_pending_to_succeeded_and_tells_what_it_has() {
     assert_eq!(status(&world).run.progress.unwrap().summary.as_deref(), Some("TakingSnapshot"));
     world.engine_ends(made());
     let done = status(&world);
-    assert_eq!((phase(&world), done.server.as_deref(), done.at.as_deref()), (Phase::Succeeded, Some("etcd"), Some("revision 42")));
-    assert_eq!((done.revision, done.sha256.as_deref(), done.member.as_deref()), (Some(42), Some("00ff"), Some("8e9e05c5")));
+    assert_eq!(
+        (phase(&world), done.server.as_deref(), done.at.as_deref()),
+        (Phase::Succeeded, Some("etcd"), Some("revision 42"))
+    );
+    assert_eq!(
+        (done.revision, done.sha256.as_deref(), done.member.as_deref()),
+        (Some(42), Some("00ff"), Some("8e9e05c5"))
+    );
     assert_eq!((done.run.size.as_deref(), done.run.warnings.len()), (Some("20.0Ki"), 1));
     assert_eq!(done.quota_bytes, Some(2_147_483_648));
     world.assert_condition("Complete", "True", "Succeeded");
@@ -132,7 +138,8 @@ fn an_engine_that_is_lost_leaves_nothing_to_put_back() {
 #[test]
 fn one_backup_of_a_server_runs_at_a_time() {
     let mut world = backup(&json!({}));
-    let holder = super::super::observed::Holder { name: "VitessTopologyBackup other".into(), uid: "x".into(), lives: true };
+    let holder =
+        super::super::observed::Holder { name: "VitessTopologyBackup other".into(), uid: "x".into(), lives: true };
     let lock = Lock::topology("etcd:2379");
     world.seen.locks.insert(lock.lease.clone(), holder);
     world.settle();

@@ -159,7 +159,8 @@ mod tests {
                 "--deadline=1h",
             ]
         );
-        let secrets: Vec<_> = pod.volumes.iter().map(|volume| volume.secret.clone().unwrap().secret_name.unwrap()).collect();
+        let secrets: Vec<_> =
+            pod.volumes.iter().map(|volume| volume.secret.clone().unwrap().secret_name.unwrap()).collect();
         assert_eq!(secrets, ["etcd-tls", "etcd-root"]);
         assert!(pod.mounts.iter().all(|mount| mount.read_only == Some(true)));
         assert_eq!(pod.env, [], "no secret is a variable");

@@ -108,9 +108,8 @@ impl Credentials {
                 Err(error) => Err(TopologyError::File { path, problem: error.to_string() }),
             }
         };
-        let problem = |problem: &str| {
-            Err(TopologyError::File { path: directory.to_path_buf(), problem: problem.to_owned() })
-        };
+        let problem =
+            |problem: &str| Err(TopologyError::File { path: directory.to_path_buf(), problem: problem.to_owned() });
         let token = read("token")?;
         match (read("username")?, read("password")?) {
             (Some(name), Some(password)) => Ok(Self { user: Some((name, password)), token }),

@@ -8,9 +8,9 @@ mod zookeeper;
 pub use consul::ConsulArchive;
 pub(crate) use consul::hex;
 pub use etcd::EtcdDatabase;
-pub use zookeeper::{LogRecords, ZookeeperLog, ZookeeperSnapshot};
 #[cfg(test)]
 pub(crate) use zookeeper::tests as tests_of_zookeeper;
+pub use zookeeper::{LogRecords, ZookeeperLog, ZookeeperSnapshot};
 
 use crate::backup::topology::{Point, TopologyServer};
 

@@ -31,8 +31,7 @@ pub async fn connect(
     protocol: &[u8],
 ) -> Result<Box<dyn Connection>, TopologyError> {
     let config = if access.uses_tls(endpoint) { Some(client_config(&access.tls, protocol)?) } else { None };
-    let unreachable =
-        |cause: String| TopologyError::Unreachable { server, endpoint: endpoint.to_string(), cause };
+    let unreachable = |cause: String| TopologyError::Unreachable { server, endpoint: endpoint.to_string(), cause };
     let late = || unreachable(format!("no answer within {} s", access.connect_timeout.as_secs()));
     let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
     let tcp = timeout(access.connect_timeout, connecting).await.map_err(|_| late())?;
@@ -146,7 +145,10 @@ pub fn http_client(access: &Access) -> Result<reqwest::Client, TopologyError> {
         .no_proxy()
         .http1_only()
         .build();
-    built.map_err(|error| TopologyError::File { path: access.tls.ca.clone().unwrap_or_default(), problem: with_causes(&error) })
+    built.map_err(|error| TopologyError::File {
+        path: access.tls.ca.clone().unwrap_or_default(),
+        problem: with_causes(&error),
+    })
 }
 
 /// `http://host:port` or `https://host:port`.

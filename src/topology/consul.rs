@@ -53,7 +53,8 @@ impl Agent {
             Err(error) => return Err(explain(TITLE, &self.access, &self.endpoint, with_causes(&error)).await),
         };
         let status = response.status();
-        if status.is_success() || (status == StatusCode::NOT_FOUND && response.headers().contains_key("X-Consul-Index")) {
+        if status.is_success() || (status == StatusCode::NOT_FOUND && response.headers().contains_key("X-Consul-Index"))
+        {
             return Ok(response);
         }
         let text = response.text().await.unwrap_or_default();
@@ -89,7 +90,8 @@ fn failed(endpoint: &Endpoint, call: &'static str, status: StatusCode, text: &st
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || words.contains("ACL not found") {
         return TopologyError::Denied { server, endpoint, cause };
     }
-    if words.contains("No cluster leader") || words.contains("leadership lost") || words.contains("not ready to serve") {
+    if words.contains("No cluster leader") || words.contains("leadership lost") || words.contains("not ready to serve")
+    {
         return TopologyError::NoQuorum { server, endpoint, cause };
     }
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
@@ -261,7 +263,11 @@ mod tests {
     fn what_consul_answers_is_told_apart() {
         let endpoint: Endpoint = "consul:8500".parse().unwrap();
         for (status, text, reason) in [
-            (403, "Permission denied: token with AccessorID 'x' lacks permission 'operator:write'", Reason::TopologyDenied),
+            (
+                403,
+                "Permission denied: token with AccessorID 'x' lacks permission 'operator:write'",
+                Reason::TopologyDenied,
+            ),
             (403, "ACL not found", Reason::TopologyDenied),
             (500, "No cluster leader", Reason::TopologyNoQuorum),
             (400, "Client sent an HTTP request to an HTTPS server.", Reason::TopologyTlsFailed),

@@ -166,7 +166,8 @@ mod tests {
         });
         assert_eq!(found.await.unwrap(), "b:1");
 
-        let none = first_of(&endpoints, |endpoint| async move { Err::<(), _>(unreachable(endpoint)) }).await.unwrap_err();
+        let none =
+            first_of(&endpoints, |endpoint| async move { Err::<(), _>(unreachable(endpoint)) }).await.unwrap_err();
         let failure = none.failure();
         assert_eq!(failure.reason, Reason::TopologyUnreachable);
         for endpoint in endpoints {
@@ -209,7 +210,10 @@ mod tests {
                 Reason::TopologyBrokenOff,
             ),
             (TopologyError::Damaged { server, object: object(), cause: cause() }, Reason::TopologySnapshotDamaged),
-            (TopologyError::NotSupported { server, endpoint: endpoint(), cause: cause() }, Reason::TopologyNotSupported),
+            (
+                TopologyError::NotSupported { server, endpoint: endpoint(), cause: cause() },
+                Reason::TopologyNotSupported,
+            ),
             (
                 TopologyError::Failed { server, endpoint: endpoint(), call: "list keys", cause: cause() },
                 Reason::TopologyFailed,

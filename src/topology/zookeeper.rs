@@ -158,7 +158,12 @@ impl ZookeeperTree {
 
 /// Every file at or below `path`: a znode without children. One that is empty is one too, for a record of nothing but
 /// defaults has no bytes; whether it means something its path tells.
-fn walk<'a>(client: &'a mut Client, root: &'a str, path: String, nodes: &'a mut Nodes) -> BoxFuture<'a, Result<(), TopologyError>> {
+fn walk<'a>(
+    client: &'a mut Client,
+    root: &'a str,
+    path: String,
+    nodes: &'a mut Nodes,
+) -> BoxFuture<'a, Result<(), TopologyError>> {
     Box::pin(async move {
         let full = if path.is_empty() { root.to_owned() } else { join(root, &path) };
         let Some((children, _)) = client.children(&full).await? else { return Ok(()) };

@@ -66,13 +66,16 @@ impl AccessArguments {
     /// `InvalidArguments` for what is missing, and `Topology` for files that cannot be read.
     pub fn access(&self) -> Result<Access, EngineError> {
         let Some(address) = &self.topo_server_address else {
-            return Err(EngineError::invalid("--topo-server-address is missing; say where the topology server is: host:port"));
+            return Err(EngineError::invalid(
+                "--topo-server-address is missing; say where the topology server is: host:port",
+            ));
         };
         let tls = match &self.topo_tls_dir {
             Some(directory) => TlsFiles::in_directory(directory),
-            None => {
-                TlsFiles { ca: self.topo_tls_ca.clone(), identity: self.topo_tls_cert.clone().zip(self.topo_tls_key.clone()) }
-            }
+            None => TlsFiles {
+                ca: self.topo_tls_ca.clone(),
+                identity: self.topo_tls_cert.clone().zip(self.topo_tls_key.clone()),
+            },
         };
         let credentials = self.topo_credentials_dir.as_deref().map(Credentials::in_directory).transpose()?;
         let access = Access::to(endpoints(address)?);
@@ -124,7 +127,8 @@ impl SideArguments {
     /// # Errors
     /// As [`AccessArguments::access`].
     pub fn side(&self) -> Result<Side, EngineError> {
-        let addresses = self.cell_server_address.iter().map(|CellAddress { cell, address }| (cell.clone(), address.clone()));
+        let addresses =
+            self.cell_server_address.iter().map(|CellAddress { cell, address }| (cell.clone(), address.clone()));
         Ok(Side {
             server: self.topo_implementation.server(),
             access: self.access.access()?,

@@ -221,7 +221,12 @@ pub(super) async fn verify(handle: &BackupHandle, server: TopologyServer, part: 
     let backup = || handle.name().to_owned();
     let (size, body) = handle.get_stream(name).await?;
     if size != *size_bytes {
-        return Err(EngineError::ObjectSize { backup: backup(), object: name.clone(), expected: *size_bytes, found: size });
+        return Err(EngineError::ObjectSize {
+            backup: backup(),
+            object: name.clone(),
+            expected: *size_bytes,
+            found: size,
+        });
     }
     let passed = Mutex::new(Passed::default());
     let object = name.clone();
@@ -276,7 +281,8 @@ fn sum(parts: &[Part]) -> String {
     if let [part] = parts {
         return part.sha256.clone();
     }
-    let lines = parts.iter().fold(String::new(), |text, Part { name, sha256, .. }| text + &format!("{sha256}  {name}\n"));
+    let lines =
+        parts.iter().fold(String::new(), |text, Part { name, sha256, .. }| text + &format!("{sha256}  {name}\n"));
     check::hex(&Sha256::digest(lines.as_bytes()))
 }
 

@@ -50,9 +50,7 @@ pub async fn list(storage: &BackupStorage, monitor: &dyn Monitor) -> Result<Vec<
 async fn describe(handle: &BackupHandle) -> Result<ListedTopologyBackup, EngineError> {
     let objects = handle.objects().await?;
     let (problem, descriptor) = match look(handle).await? {
-        Look::Missing => {
-            (Some(format!("it has no {OBJECT}: it is incomplete or still being made")), None)
-        }
+        Look::Missing => (Some(format!("it has no {OBJECT}: it is incomplete or still being made")), None),
         Look::Unreadable(cause) => (Some(format!("its {OBJECT} cannot be used: {cause}")), None),
         Look::Complete(descriptor) => (lacks(&descriptor, &objects), Some(*descriptor)),
     };
@@ -121,7 +119,10 @@ async fn another(storage: &BackupStorage, but: &str) -> Result<bool, EngineError
     let of = |name: &str| name.parse::<TopologyBackupName>().ok().map(|name| (name.cell().to_owned(), name.server()));
     let wanted = of(but);
     for name in storage.list_backups(&directory).await?.iter().rev() {
-        if name != but && of(name) == wanted && matches!(look(&storage.backup(&directory, name)?).await?, Look::Complete(_)) {
+        if name != but
+            && of(name) == wanted
+            && matches!(look(&storage.backup(&directory, name)?).await?, Look::Complete(_))
+        {
             return Ok(true);
         }
     }

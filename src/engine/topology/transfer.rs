@@ -136,12 +136,7 @@ pub async fn plan_import(
 }
 
 /// The global records with each CellInfo as it is true over there.
-fn rewritten(
-    document: &Document,
-    to: &Side,
-    address: &str,
-    chosen: &dyn Fn(&str) -> bool,
-) -> BTreeMap<String, Record> {
+fn rewritten(document: &Document, to: &Side, address: &str, chosen: &dyn Fn(&str) -> bool) -> BTreeMap<String, Record> {
     let mut global = document.global.clone();
     global.retain(|path, _| cell_of(path).is_none_or(chosen));
     for (path, record) in &mut global {

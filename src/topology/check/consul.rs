@@ -211,7 +211,10 @@ mod tests {
         assert_eq!(verdict(&whole).unwrap().point.index, Some(13));
         for length in [0, 10, 100, whole.len() / 2, whole.len() - 9] {
             let error = verdict(&whole[..length]).unwrap_err();
-            assert!(error.contains("cut short") || error.contains("decompressed") || error.contains("has no"), "{error}");
+            assert!(
+                error.contains("cut short") || error.contains("decompressed") || error.contains("has no"),
+                "{error}"
+            );
         }
     }
 

@@ -127,9 +127,11 @@ impl Check for ZookeeperSnapshot {
         } else if begun.starts_with(SNAPSHOT_MAGIC) {
             Body::Plain(Sealed::default())
         } else {
-            return Err("it does not begin as a snapshot of ZooKeeper (one compressed by snappy cannot be checked: set \
+            return Err(
+                "it does not begin as a snapshot of ZooKeeper (one compressed by snappy cannot be checked: set \
                         snapshot.compression.method to gz, or leave it out)"
-                .to_owned());
+                    .to_owned(),
+            );
         });
         self.pass(&begun)
     }

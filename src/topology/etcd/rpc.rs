@@ -326,7 +326,13 @@ pub fn failed(endpoint: &str, call: &'static str, status: &tonic::Status, receiv
     let cause = if status.message().is_empty() { told.clone() } else { status.message().to_owned() };
     let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
     let denied = matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
-        || says(&["authentication failed", "user name is empty", "permission denied", "invalid auth token", "not granted"]);
+        || says(&[
+            "authentication failed",
+            "user name is empty",
+            "permission denied",
+            "invalid auth token",
+            "not granted",
+        ]);
     if denied {
         return TopologyError::Denied { server, endpoint, cause };
     }
@@ -392,7 +398,11 @@ mod tests {
             (tonic::Status::unavailable("connection reset"), None, Reason::TopologyUnreachable),
             (tonic::Status::unavailable("connection reset"), Some(9), Reason::TopologyBrokenOff),
             (tonic::Status::unavailable("received fatal alert: CertificateRequired"), None, Reason::TopologyTlsFailed),
-            (tonic::Status::resource_exhausted("etcdserver: mvcc: database space exceeded"), None, Reason::TopologyFailed),
+            (
+                tonic::Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+                None,
+                Reason::TopologyFailed,
+            ),
         ] {
             assert_eq!(reason(status, received), expected);
         }

@@ -166,15 +166,11 @@ static THROTTLER_CONFIG: Message = Message {
 static THROTTLE_THRESHOLD: Message =
     Message { name: "querythrottler.ThrottleThreshold", fields: &[one(1, "above", Double), one(2, "throttle", Int32)] };
 
-static METRIC_RULE: Message = Message {
-    name: "querythrottler.MetricRule",
-    fields: &[many(1, "thresholds", Kind::Message(&THROTTLE_THRESHOLD))],
-};
+static METRIC_RULE: Message =
+    Message { name: "querythrottler.MetricRule", fields: &[many(1, "thresholds", Kind::Message(&THROTTLE_THRESHOLD))] };
 
-static METRIC_RULE_SET: Message = Message {
-    name: "querythrottler.MetricRuleSet",
-    fields: &[map(1, "metric_rules", Kind::Message(&METRIC_RULE))],
-};
+static METRIC_RULE_SET: Message =
+    Message { name: "querythrottler.MetricRuleSet", fields: &[map(1, "metric_rules", Kind::Message(&METRIC_RULE))] };
 
 static STATEMENT_RULE_SET: Message = Message {
     name: "querythrottler.StatementRuleSet",
@@ -210,15 +206,11 @@ pub static KEYSPACE: Message = Message {
     ],
 };
 
-static SHARD_REPLICATION_NODE: Message = Message {
-    name: "topodata.ShardReplication.Node",
-    fields: &[one(1, "tablet_alias", Kind::Message(&TABLET_ALIAS))],
-};
+static SHARD_REPLICATION_NODE: Message =
+    Message { name: "topodata.ShardReplication.Node", fields: &[one(1, "tablet_alias", Kind::Message(&TABLET_ALIAS))] };
 
-pub static SHARD_REPLICATION: Message = Message {
-    name: "topodata.ShardReplication",
-    fields: &[many(1, "nodes", Kind::Message(&SHARD_REPLICATION_NODE))],
-};
+pub static SHARD_REPLICATION: Message =
+    Message { name: "topodata.ShardReplication", fields: &[many(1, "nodes", Kind::Message(&SHARD_REPLICATION_NODE))] };
 
 pub static CELL_INFO: Message =
     Message { name: "topodata.CellInfo", fields: &[one(1, "server_address", Text), one(2, "root", Text)] };
@@ -230,10 +222,8 @@ static TOPO_CONFIG: Message = Message {
     fields: &[one(1, "topo_type", Text), one(2, "server", Text), one(3, "root", Text)],
 };
 
-pub static EXTERNAL_VITESS_CLUSTER: Message = Message {
-    name: "topodata.ExternalVitessCluster",
-    fields: &[one(1, "topo_config", Kind::Message(&TOPO_CONFIG))],
-};
+pub static EXTERNAL_VITESS_CLUSTER: Message =
+    Message { name: "topodata.ExternalVitessCluster", fields: &[one(1, "topo_config", Kind::Message(&TOPO_CONFIG))] };
 
 static ROUTING_RULE: Message =
     Message { name: "vschema.RoutingRule", fields: &[one(1, "from_table", Text), many(2, "to_tables", Text)] };

@@ -160,9 +160,7 @@ fn value(kind: Kind, raw: Raw<'_>, depth: u8) -> Result<Option<Value>, String> {
         (Kind::Float, Raw::Fixed32(bytes)) => float(f64::from(f32::from_le_bytes(bytes))),
         (Kind::Text, Raw::Delimited(bytes)) => std::str::from_utf8(bytes).ok().map(Into::into),
         (Kind::Bytes, Raw::Delimited(bytes)) => Some(STANDARD.encode(bytes).into()),
-        (Kind::Message(message), Raw::Delimited(bytes)) => {
-            fields(message, bytes, depth + 1).ok().map(Value::Object)
-        }
+        (Kind::Message(message), Raw::Delimited(bytes)) => fields(message, bytes, depth + 1).ok().map(Value::Object),
         _ => None,
     })
 }
@@ -209,10 +207,13 @@ pub fn encode(message: &Message, fields: &Map<String, Value>) -> Result<Vec<u8>,
             }
             (Shape::Map, _) => return Err(place("write an object".to_owned())),
             (Shape::One, value) if is_default(field.kind, value) => {}
-            (Shape::One | Shape::Optional, value) => write(&mut bytes, field.number, field.kind, value).map_err(place)?,
+            (Shape::One | Shape::Optional, value) => {
+                write(&mut bytes, field.number, field.kind, value).map_err(place)?
+            }
         }
     }
-    if let Some(name) = fields.keys().find(|name| !message.fields.iter().any(|f| f.name == **name) && *name != UNKNOWN) {
+    if let Some(name) = fields.keys().find(|name| !message.fields.iter().any(|f| f.name == **name) && *name != UNKNOWN)
+    {
         return Err(format!("{} has no field {name}", message.name));
     }
     if let Some(unknown) = fields.get(UNKNOWN) {

@@ -253,7 +253,8 @@ mod tests {
     fn a_log_that_is_damaged_before_the_newest_one_is_an_error_and_a_half_record_in_the_newest_is_not() {
         let mut broken = log(&[4, 5]);
         broken[40] ^= 1;
-        let files = [("snapshot.3", snapshot(b"x")), ("log.1", log(&[1])), ("log.4", broken.clone()), ("log.6", log(&[6]))];
+        let files =
+            [("snapshot.3", snapshot(b"x")), ("log.1", log(&[1])), ("log.4", broken.clone()), ("log.6", log(&[6]))];
         let (_root, directories) = directory(&files);
         assert!(matches!(choose(&directories), Err(TopologyError::Damaged { .. })));
         let whole = log(&[4]).len() as u64;
