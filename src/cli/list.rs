@@ -102,7 +102,9 @@ impl EngineCommand for ListArguments {
 impl ListArguments {
     fn show_topology(&self, listed: Vec<ListedTopologyBackup>) -> Result<(), EngineError> {
         if self.run.report == ReportFormat::Json {
-            listed.into_iter().for_each(|backup| report::print(&Line::TopologyBackup(Box::new(backup))));
+            for backup in listed {
+                report::print(&Line::TopologyBackup(Box::new(backup)));
+            }
             return Ok(());
         }
         let text = match self.output {
@@ -126,7 +128,7 @@ fn yaml<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
 /// Columns padded to their widest cell; the position goes last because it may be long.
 fn table(listed: &[ListedBackup]) -> String {
     let header = ["NAME", "STATE", "ENGINE", "TYPE", "TIME", "SIZE", "POSITION"].map(str::to_owned);
-    columns(std::iter::once(header).chain(listed.iter().map(row)).collect())
+    columns(&std::iter::once(header).chain(listed.iter().map(row)).collect::<Vec<_>>())
 }
 
 fn topology_table(listed: &[ListedTopologyBackup]) -> String {
@@ -144,18 +146,18 @@ fn topology_table(listed: &[ListedTopologyBackup]) -> String {
             or_dash(told.map(|told| told.point.to_string())),
         ]
     };
-    columns(std::iter::once(header).chain(listed.iter().map(row)).collect())
+    columns(&std::iter::once(header).chain(listed.iter().map(row)).collect::<Vec<_>>())
 }
 
-fn columns(rows: Vec<[String; 7]>) -> String {
+fn columns(rows: &[[String; 7]]) -> String {
     let mut widths = [0; 7];
-    for row in &rows {
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
             let _ = write!(line, "{cell:width$}  ");

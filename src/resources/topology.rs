@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    fn of(server: Value) -> (Vec<String>, StorageInPod) {
+    fn of(server: &Value) -> (Vec<String>, StorageInPod) {
         let mut spec = json!({"storage": {"name": "backups"}, "deadline": "1h"});
         spec.as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
         let spec: VitessTopologyBackupSpec = serde_json::from_value(spec).unwrap();
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_command_names_endpoints_and_the_secrets_are_mounted_into_the_pod() {
-        let (args, pod) = of(json!({
+        let (args, pod) = of(&json!({
             "cell": "zone1",
             "etcd": {"endpoints": ["https://a:2379", "https://b:2379"], "stale": true,
                      "tlsSecret": {"name": "etcd-tls"}, "credentialsSecret": {"name": "etcd-root"}},
@@ -168,21 +168,21 @@ mod tests {
 
     #[test]
     fn of_an_older_zookeeper_the_volume_is_mounted_and_only_read() {
-        let (args, pod) = of(json!({"zookeeper": {"dataDirectory": {
+        let (args, pod) = of(&json!({"zookeeper": {"dataDirectory": {
             "claimName": "data-zk-0", "dataDir": "/data", "logClaimName": "log-zk-0"}}}));
         assert!(args.contains(&"--zookeeper-data-dir=/topology-data/data".to_owned()), "{args:?}");
         assert!(args.contains(&"--zookeeper-data-log-dir=/topology-logs".to_owned()), "{args:?}");
         assert!(!args.iter().any(|arg| arg.starts_with("--topo-server-address")));
         assert!(pod.mounts.iter().all(|mount| mount.read_only == Some(true)));
-        let (args, _) = of(json!({"zookeeper": {"dataDirectory": {"claimName": "data-zk-0"}}}));
+        let (args, _) = of(&json!({"zookeeper": {"dataDirectory": {"claimName": "data-zk-0"}}}));
         assert!(!args.iter().any(|arg| arg.starts_with("--zookeeper-data-log-dir")), "{args:?}");
     }
 
     #[test]
     fn consul_and_an_admin_server_are_named_by_their_endpoints() {
-        let (args, _) = of(json!({"consul": {"endpoints": ["consul:8500"]}}));
+        let (args, _) = of(&json!({"consul": {"endpoints": ["consul:8500"]}}));
         assert!(args.contains(&"--topo-implementation=consul".to_owned()) && !args.contains(&"--stale".to_owned()));
-        let (args, _) = of(json!({"zookeeper": {"endpoints": ["zk:8080"]}}));
+        let (args, _) = of(&json!({"zookeeper": {"endpoints": ["zk:8080"]}}));
         assert!(args.contains(&"--topo-server-address=zk:8080".to_owned()));
         assert!(args.contains(&"--cell=global".to_owned()));
     }

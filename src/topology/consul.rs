@@ -1,5 +1,6 @@
 //! Consul over its HTTP API: `/v1/snapshot`, and the keys below `/v1/kv`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -248,7 +249,7 @@ fn escaped(key: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
             text.push(char::from(byte));
         } else {
-            text += &format!("%{byte:02X}");
+            let _ = write!(text, "%{byte:02X}");
         }
         text
     })

@@ -7,5 +7,6 @@ mod ground;
 mod backup;
 mod healing;
 mod restore;
+mod topology;
 mod vitess;
 mod xtrabackup;

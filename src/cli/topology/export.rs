@@ -63,13 +63,11 @@ impl EngineCommand for ExportArguments {
         let text = document.encode();
         outcome.size_bytes = Some(text.len() as u64);
         outcome.files = Some(document.records() as u64);
-        match &self.output_file {
-            Some(path) => std::fs::write(path, text).map_err(|error| EngineError::unwritable(path, error)),
-            None => {
-                // A reader that went away (`| head`) is no failure of ours.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                Ok(())
-            }
+        if let Some(path) = &self.output_file {
+            return std::fs::write(path, text).map_err(|error| EngineError::unwritable(path, error));
         }
+        // A reader that went away (`| head`) is no failure of ours.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        Ok(())
     }
 }

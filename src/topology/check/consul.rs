@@ -59,22 +59,19 @@ struct Meta {
 impl Tar {
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() && !self.ended {
-            match &mut self.current {
-                Some(entry) => {
-                    bytes = entry.take(bytes);
-                    if entry.left == 0 && entry.padding == 0 {
-                        self.close();
-                    }
+            if let Some(entry) = &mut self.current {
+                bytes = entry.take(bytes);
+                if entry.left == 0 && entry.padding == 0 {
+                    self.close();
                 }
-                None => {
-                    let missing = BLOCK - self.header.len();
-                    let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
-                    self.header.extend_from_slice(piece);
-                    bytes = rest;
-                    if self.header.len() == BLOCK {
-                        self.open()?;
-                    }
-                }
+                continue;
+            }
+            let missing = BLOCK - self.header.len();
+            let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
+            self.header.extend_from_slice(piece);
+            bytes = rest;
+            if self.header.len() == BLOCK {
+                self.open()?;
             }
         }
         Ok(())

@@ -398,6 +398,8 @@ mod tests {
 
     #[test]
     fn the_fields_of_each_message_stand_in_order_and_none_is_packed() {
-        RECORDS.iter().for_each(|message| check(message));
+        for message in RECORDS {
+            check(message);
+        }
     }
 }

@@ -99,7 +99,7 @@ fn put(found: &mut Map<String, Value>, field: &Field, raw: Raw<'_>, depth: u8) -
     if field.shape == Shape::Map {
         return put_entry(found, field, raw, depth);
     }
-    let Some(value) = value(field.kind, raw, depth)? else { return Ok(false) };
+    let Some(value) = value(field.kind, raw, depth) else { return Ok(false) };
     match field.shape {
         Shape::Repeated => match found.entry(field.name).or_insert_with(|| Value::Array(Vec::new())) {
             Value::Array(list) => list.push(value),
@@ -131,7 +131,7 @@ fn put_entry(found: &mut Map<String, Value>, field: &Field, raw: Raw<'_>, depth:
         }
     }
     let value = match content {
-        Some(raw) => value(field.kind, raw, depth)?,
+        Some(raw) => value(field.kind, raw, depth),
         None => Some(default_of(field.kind)),
     };
     let Some(value) = value else { return Ok(false) };
@@ -144,9 +144,9 @@ fn put_entry(found: &mut Map<String, Value>, field: &Field, raw: Raw<'_>, depth:
 
 /// `None` for content of another type.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "protobuf's integers are cut so")]
-fn value(kind: Kind, raw: Raw<'_>, depth: u8) -> Result<Option<Value>, String> {
+fn value(kind: Kind, raw: Raw<'_>, depth: u8) -> Option<Value> {
     let float = |number: f64| Number::from_f64(number).map(Value::Number);
-    Ok(match (kind, raw) {
+    match (kind, raw) {
         (Kind::Bool, Raw::Varint(number)) => Some((number != 0).into()),
         (Kind::Int32, Raw::Varint(number)) => Some((number as i32).into()),
         (Kind::Int64, Raw::Varint(number)) => Some((number as i64).into()),
@@ -162,7 +162,7 @@ fn value(kind: Kind, raw: Raw<'_>, depth: u8) -> Result<Option<Value>, String> {
         (Kind::Bytes, Raw::Delimited(bytes)) => Some(STANDARD.encode(bytes).into()),
         (Kind::Message(message), Raw::Delimited(bytes)) => fields(message, bytes, depth + 1).ok().map(Value::Object),
         _ => None,
-    })
+    }
 }
 
 fn default_of(kind: Kind) -> Value {
@@ -208,7 +208,7 @@ pub fn encode(message: &Message, fields: &Map<String, Value>) -> Result<Vec<u8>,
             (Shape::Map, _) => return Err(place("write an object".to_owned())),
             (Shape::One, value) if is_default(field.kind, value) => {}
             (Shape::One | Shape::Optional, value) => {
-                write(&mut bytes, field.number, field.kind, value).map_err(place)?
+                write(&mut bytes, field.number, field.kind, value).map_err(place)?;
             }
         }
     }
