@@ -95,7 +95,7 @@ async fn a_server_without_leader_gives_no_snapshot() {
     let real;
     let machine;
     let endpoint = if whole_matrix() {
-        let mut consul = Consul::launch(2, "", |_| {});
+        let mut consul = Consul::launch(2, "");
         let address = consul.endpoint.clone();
         consul
             .process
@@ -145,7 +145,7 @@ async fn tls_of_a_real_server() {
          verify_incoming = true }} internal_rpc {{ verify_incoming = false }} }}",
         authority.path().display()
     );
-    let mut consul = Consul::launch(1, &settings, |_| {});
+    let mut consul = Consul::launch(1, &settings);
     let address = consul.endpoint.clone();
     consul.process.wait("led", || get(&address, "/v1/kv/none").is_some_and(|text| text.contains("HTTP/1.1 404")));
     let with = |tls: TlsFiles| Access { tls, ..with_token(&access(&consul.secure), CONSUL_TOKEN) };

@@ -235,7 +235,10 @@ pub const CONSUL_TOKEN: &str = "6a253b9c-3c1b-4bd1-9d4f-0b3f9c0d7a55";
 impl Consul {
     /// One server that leads itself, with ACLs that let nobody in without a token.
     pub fn start() -> Self {
-        let mut consul = Self::launch(1, "acl { enabled = true default_policy = \"deny\" }", |_| {});
+        let acl = format!(
+            "acl {{ enabled = true default_policy = \"deny\" tokens {{ initial_management = \"{CONSUL_TOKEN}\" }} }}"
+        );
+        let mut consul = Self::launch(1, &acl);
         let endpoint = consul.endpoint.clone();
         consul.process.wait("led", || {
             get(&endpoint, "/v1/status/leader").is_some_and(|text| text.contains(':'))
@@ -245,16 +248,15 @@ impl Consul {
     }
 
     /// One server of so many, with these settings besides.
-    pub fn launch(expect: u8, settings: &str, fill: impl FnOnce(&Path)) -> Self {
+    pub fn launch(expect: u8, settings: &str) -> Self {
         let [http, https, serf, server] = std::array::from_fn(|_| free_port());
         let process = Process::start(|directory| {
-            fill(directory);
             let lines = format!(
                 "server = true\nbootstrap_expect = {expect}\nnode_name = \"test\"\nbind_addr = \"127.0.0.1\"\n\
                  client_addr = \"127.0.0.1\"\ndata_dir = \"data\"\nlog_level = \"warn\"\n\
                  performance {{ raft_multiplier = 1 }}\nconnect {{ enabled = false }}\n\
                  ports {{ http = {http} https = {https} serf_lan = {serf} server = {server} serf_wan = -1 dns = -1 grpc = -1 \
-                 grpc_tls = -1 }}\nacl {{ tokens {{ initial_management = \"{CONSUL_TOKEN}\" }} }}\n{settings}\n"
+                 grpc_tls = -1 }}\n{settings}\n"
             );
             fs::write(directory.join("consul.hcl"), lines).unwrap();
             [&text(&built("consul")), "agent", "-config-file=consul.hcl"].map(str::to_owned).into()
