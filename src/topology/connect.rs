@@ -4,11 +4,12 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -59,11 +60,30 @@ pub async fn wants_tls(access: &Access, endpoint: &Endpoint) -> bool {
     }
 }
 
+/// What a server says on a connection with TLS that it does not like: that it wants a client's certificate, say, it tells only
+/// after the handshake, and whoever was writing then may see no more than a connection that broke.
+async fn alert(server: &'static str, access: &Access, endpoint: &Endpoint) -> Option<String> {
+    if !access.uses_tls(endpoint) {
+        return None;
+    }
+    match connect(server, access, endpoint, b"").await {
+        Ok(mut connection) => {
+            let told = timeout(Duration::from_secs(2), connection.read_u8()).await.ok()?;
+            told.err().map(|error| with_causes(&error)).filter(|cause| says_tls(cause))
+        }
+        Err(TopologyError::Tls { cause, .. }) => Some(cause),
+        Err(_) => None,
+    }
+}
+
 /// What a failed exchange means: TLS that does not fit shows only then when the server wants a client's certificate, or
 /// wants TLS and got none.
 pub async fn explain(server: &'static str, access: &Access, endpoint: &Endpoint, cause: String) -> TopologyError {
     let at = endpoint.to_string();
     if says_tls(&cause) {
+        return TopologyError::Tls { server, endpoint: at, cause };
+    }
+    if let Some(cause) = alert(server, access, endpoint).await {
         return TopologyError::Tls { server, endpoint: at, cause };
     }
     if wants_tls(access, endpoint).await {

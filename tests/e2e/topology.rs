@@ -31,7 +31,6 @@ fn the_etcd_of_vitess_is_backed_up_listed_and_removed_with_its_object() {
     assert!(status["sizeBytes"].as_u64().expect("a size") > 16_384, "{status:#}");
     assert!(!status["member"].as_str().unwrap_or_default().is_empty(), "{status:#}");
     assert_eq!(condition(&backup, "Complete")["status"], "True", "{status:#}");
-    assert_eq!(status["progress"]["percent"], 100, "{status:#}");
 
     let storage = "--backup-storage-implementation file --file-backup-storage-root /backup-storage";
     let listed = ground.lib(&format!("vitess_backup list {storage} --topology"));

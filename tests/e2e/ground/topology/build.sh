@@ -21,7 +21,7 @@ consul() {
 }
 
 zookeeper39() {
-  "$GROUND/packages.sh" default-jre-headless maven
+  command -v java mvn >/dev/null || "$GROUND/packages.sh" default-jre-headless maven
   say "downloading ZooKeeper 3.9 from its Maven packages" "20 s"
   mvn -q -B -f "$TOPOLOGY/zookeeper/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$1" >&2
 }
@@ -32,7 +32,7 @@ export ZOOKEEPER_PACKAGES="libzookeeper-java libslf4j-java libnetty-java libsnap
   libjackson2-annotations-java libjetty9-java libservlet-api-java libsnappy-jni"
 
 zookeeper38() {
-  "$GROUND/packages.sh" default-jre-headless
+  command -v java >/dev/null || "$GROUND/packages.sh" default-jre-headless
   say "downloading ZooKeeper 3.8 from Debian" "10 s"
   local deb
   mkdir -p "$1"/{root,debs}
