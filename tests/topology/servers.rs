@@ -69,12 +69,14 @@ impl Process {
     }
 }
 
+/// What is to be started, and who waits for it.
+type Asked = (Command, mpsc::Sender<Child>);
+
 /// From a thread that lives as long as the tests do: the kernel ends the process with the thread that started it.
 fn launch(directory: &Path, line: &[String]) -> Child {
-    static LAUNCHER: std::sync::OnceLock<Mutex<mpsc::Sender<(Command, mpsc::Sender<Child>)>>> =
-        std::sync::OnceLock::new();
+    static LAUNCHER: std::sync::OnceLock<Mutex<mpsc::Sender<Asked>>> = std::sync::OnceLock::new();
     let launcher = LAUNCHER.get_or_init(|| {
-        let (asks, asked) = mpsc::channel::<(Command, mpsc::Sender<Child>)>();
+        let (asks, asked) = mpsc::channel::<Asked>();
         std::thread::spawn(move || {
             for (mut command, answer) in asked {
                 answer.send(command.spawn().expect("a server can be started")).unwrap();
@@ -262,10 +264,6 @@ impl Consul {
             [&text(&built("consul")), "agent", "-config-file=consul.hcl"].map(str::to_owned).into()
         });
         Self { process, endpoint: format!("127.0.0.1:{http}"), secure: format!("https://127.0.0.1:{https}") }
-    }
-
-    pub fn access(&self) -> Access {
-        access(&self.endpoint)
     }
 }
 

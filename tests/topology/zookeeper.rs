@@ -128,9 +128,9 @@ async fn a_user_without_all_rights_is_denied() {
 #[tokio::test]
 async fn one_server_of_three_has_no_quorum() {
     let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
-    let servers: String =
-        (0..3).map(|n| format!("server.{}=127.0.0.1:{}:{}\n", n + 1, ports[2 * n], ports[2 * n + 1])).collect();
-    let mut zookeeper = Zookeeper::launch("zookeeper39", &servers, |directory| {
+    let servers: Vec<String> =
+        (0..3).map(|n| format!("server.{}=127.0.0.1:{}:{}", n + 1, ports[2 * n], ports[2 * n + 1])).collect();
+    let mut zookeeper = Zookeeper::launch("zookeeper39", &servers.join("\n"), |directory| {
         fs::write(directory.join("data/myid"), "1").unwrap();
     });
     let endpoint = zookeeper.endpoint.clone();

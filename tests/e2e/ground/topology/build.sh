@@ -21,7 +21,7 @@ consul() {
 }
 
 zookeeper39() {
-  command -v java mvn >/dev/null || "$GROUND/packages.sh" default-jre-headless maven
+  { command -v java && command -v mvn; } >/dev/null || "$GROUND/packages.sh" default-jre-headless maven
   say "downloading ZooKeeper 3.9 from its Maven packages" "20 s"
   mvn -q -B -f "$TOPOLOGY/zookeeper/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$1" >&2
 }
