@@ -12,6 +12,7 @@ use crate::proxy::Proxy;
 use crate::servers::{Etcd, built};
 use crate::support::mysql::free_port;
 use crate::tls::Authority;
+use crate::transfer::run;
 use crate::{Case, access, project, with_user};
 
 /// Puts `count` keys of ten thousand bytes.
@@ -186,4 +187,41 @@ async fn a_snapshot_that_is_cut_or_changed_in_storage_is_never_given_out() {
     let damaged = to_directory(&case.storage, &name, &onto, &Quiet).await.unwrap_err();
     assert_eq!(damaged.failure().reason, Reason::TopologySnapshotDamaged, "{damaged}");
     assert!(!onto.join("snapshot.db").exists());
+}
+
+#[test]
+fn the_command_line_backs_up_lists_restores_and_removes() {
+    let etcd = Etcd::start();
+    let root = tempfile::TempDir::new().unwrap();
+    let storage = format!("--backup-storage-implementation file --file-backup-storage-root {}", root.path().display());
+    let server = format!("--topo-implementation etcd2 --topo-server-address {}", etcd.endpoint);
+    let (out, _) = run(0, &format!("topology backup {server} --backup-time 2026-11-27T06:00:00Z {storage}"));
+    assert!(out.starts_with("Backed up the topology server") && out.contains("state       revision 1"), "{out}");
+    let name = "2026-11-27.060000.global.etcd";
+    run(4, &format!("topology backup {server} --backup-time 2026-11-27T06:00:00Z {storage}"));
+    let (out, _) =
+        run(5, &format!("topology backup --topo-implementation etcd2 --topo-server-address 127.0.0.1:1 {storage}"));
+    assert_eq!(out, "");
+
+    let (out, _) = run(0, &format!("list --topology {storage}"));
+    let line = out.lines().nth(1).unwrap();
+    assert!(line.starts_with(name) && line.contains("complete") && line.ends_with("revision 1"), "{out}");
+    let (out, _) = run(0, &format!("list --topology --output json {storage}"));
+    let listed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(listed[0]["descriptor"]["server"], "etcd");
+
+    let onto = root.path().join("onto");
+    run(2, &format!("topology restore {storage} {name}"));
+    run(0, &format!("topology restore {storage} --output-dir {} {name}", onto.display()));
+    assert!(onto.join("snapshot.db").is_file());
+    let online = format!("topology restore {storage} --topo-server-address {}", etcd.endpoint);
+    let (_, log) = run(6, &format!("{online} {name}"));
+    assert!(log.contains("replaces everything"), "{log}");
+    let (_, log) = run(2, &format!("{online} --existing-data replace {name}"));
+    assert!(log.contains("etcdutl"), "{log}");
+
+    let (_, log) = run(6, &format!("remove {storage} --topology {name}"));
+    assert!(log.contains("--force"), "{log}");
+    run(0, &format!("remove {storage} --force --topology {name}"));
+    assert_eq!(run(0, &format!("list --topology {storage}")).0.lines().count(), 1);
 }

@@ -39,7 +39,8 @@ fn told(flags: &[String]) -> BTreeMap<&'static str, String> {
     commands.map(|command| (command, client(flags, command).unwrap_or_else(|error| panic!("{error}")))).into()
 }
 
-fn run(code: i32, line: &str) -> (String, String) {
+/// Runs the command line to this exit code; gives stdout and stderr.
+pub fn run(code: i32, line: &str) -> (String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitess-backup"));
     let output = command.args(line.split_whitespace()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
