@@ -17,6 +17,7 @@ mod vitess;
 mod zookeeper;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
 use vitess_backup::backup::failure::{Failure, Reason};
@@ -46,7 +47,7 @@ impl Case {
             server,
             access: access.clone(),
             cell: "global".to_owned(),
-            started: jiff::Timestamp::now(),
+            started: started(),
             stale,
             data_directories: None,
         };
@@ -86,6 +87,12 @@ impl Case {
     fn stored(&self, name: &str, part: &str) -> PathBuf {
         self.root.path().join("backups/vitess.topology/backups").join(name).join(part)
     }
+}
+
+/// Another second for every backup: it is part of the name.
+fn started() -> jiff::Timestamp {
+    static NEXT: AtomicI64 = AtomicI64::new(1_795_759_200);
+    jiff::Timestamp::from_second(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap()
 }
 
 fn access(address: &str) -> Access {

@@ -14,7 +14,7 @@ use crate::proxy::Proxy;
 use crate::servers::{Zookeeper, four_letters};
 use crate::support::mysql::free_port;
 use crate::tls::Authority;
-use crate::{Case, access, with_user};
+use crate::{Case, access, started, with_user};
 
 const ROOT: &str = "/vitess/global";
 
@@ -78,7 +78,7 @@ async fn an_older_server_is_backed_up_by_its_files_while_it_is_written_to() {
         server: ZOOKEEPER,
         access: Access::to(Vec::new()),
         cell: "zone1".to_owned(),
-        started: jiff::Timestamp::now(),
+        started: started(),
         stale: false,
         data_directories: Some(directories),
     };

@@ -266,14 +266,19 @@ fn describe(name: &str, options: &BackupOptions, facts: Facts, parts: Vec<Part>)
         cluster,
         point,
         stale,
-        start_time: options.started,
-        finished_time: jiff::Timestamp::now(),
+        start_time: whole_seconds(options.started),
+        finished_time: whole_seconds(jiff::Timestamp::now()),
         size_bytes: parts.iter().map(|part| part.size_bytes).sum(),
         in_use_bytes,
         quota_bytes,
         sha256: sum(&parts),
         parts,
     }
+}
+
+/// As a backup's name and its MANIFEST's times.
+fn whole_seconds(time: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// The hash of the whole: of the only part, or of the list that sha256sum would print.
