@@ -1,7 +1,6 @@
 //! `vitess-backup inventory`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -91,14 +90,7 @@ impl EngineCommand for InventoryArguments {
         }
         let mut found = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by(|one, other| (&one.shard, &one.backup.name).cmp(&(&other.shard, &other.backup.name)));
-        let text = match self.output {
-            OutputArgument::Table => table(&found, &totals),
-            OutputArgument::Json => list::json(&found)?,
-            OutputArgument::Yaml => list::yaml(&found)?,
-        };
-        // A reader that went away (`| head`) is no failure of ours.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        Ok(())
+        list::write(self.output, &found, || table(&found, &totals))
     }
 }
 

@@ -77,22 +77,31 @@ impl EngineCommand for ListArguments {
             }
             return Ok(());
         }
-        let text = match self.output {
-            OutputArgument::Table => table(&listed),
-            OutputArgument::Json => json(&listed)?,
-            OutputArgument::Yaml => yaml(&listed)?,
-        };
-        // A reader that went away (`| head`) is no failure of ours.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        Ok(())
+        write(self.output, &listed, || table(&listed))
     }
 }
 
-pub(super) fn json<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
+/// Writes a list to stdout as it was asked for.
+pub(super) fn write<T: serde::Serialize>(
+    output: OutputArgument,
+    listed: &[T],
+    table: impl FnOnce() -> String,
+) -> Result<(), EngineError> {
+    let text = match output {
+        OutputArgument::Table => table(),
+        OutputArgument::Json => json(listed)?,
+        OutputArgument::Yaml => yaml(listed)?,
+    };
+    // A reader that went away (`| head`) is no failure of ours.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn json<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
     serde_json::to_string_pretty(listed).map(|text| text + "\n").map_err(|error| EngineError::internal(&error))
 }
 
-pub(super) fn yaml<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
+fn yaml<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
     serde_saphyr::to_string(&listed).map_err(|error| EngineError::internal(&error))
 }
 

@@ -64,26 +64,31 @@ pub(super) fn with_server_id(text: &str, id: u32) -> String {
     new
 }
 
+impl Layout {
+    /// The settings of my.cnf that say where the tablet's files are, a line each.
+    pub fn path_settings(&self) -> String {
+        let paths = [
+            ("datadir", &self.datadir),
+            ("innodb_data_home_dir", &self.innodb_data_home_dir),
+            ("innodb_log_group_home_dir", &self.innodb_log_group_home_dir),
+            ("log-error", &self.error_log),
+            ("log-bin", &self.log_bin),
+            ("relay-log", &self.relay_log),
+            ("relay-log-index", &self.relay_log_index),
+            ("pid-file", &self.pid_file),
+            ("secure-file-priv", &self.tmpdir),
+            ("socket", &self.socket),
+            ("tmpdir", &self.tmpdir),
+        ];
+        paths.map(|(name, path)| format!("{name} = {}\n", path.display())).concat()
+    }
+}
+
 /// The settings of Vitess's `default.cnf`, then those of the file for the version. Without a version only what every
 /// MySQL that Vitess supports understands.
 pub(super) fn template(layout: &Layout, version: Option<&ServerVersion>) -> String {
     let mut text = String::from("[mysqld]\n");
-    let paths = [
-        ("datadir", &layout.datadir),
-        ("innodb_data_home_dir", &layout.innodb_data_home_dir),
-        ("innodb_log_group_home_dir", &layout.innodb_log_group_home_dir),
-        ("log-error", &layout.error_log),
-        ("log-bin", &layout.log_bin),
-        ("relay-log", &layout.relay_log),
-        ("relay-log-index", &layout.relay_log_index),
-        ("pid-file", &layout.pid_file),
-        ("secure-file-priv", &layout.tmpdir),
-        ("socket", &layout.socket),
-        ("tmpdir", &layout.tmpdir),
-    ];
-    for (name, path) in paths {
-        let _ = writeln!(text, "{name} = {}", path.display());
-    }
+    text.push_str(&layout.path_settings());
     let slow_log = layout.tablet_dir.join("slow-query.log");
     let _ = writeln!(text, "slow-query-log-file = {}", slow_log.display());
     let _ = writeln!(text, "port = {}\nserver-id = {}", layout.port, layout.server_id);

@@ -99,7 +99,8 @@ impl Cluster {
             }
             // A record beside the object of a run, one that no inventory has spoken of: something is to be done.
             let is = |origin: Origin| there.clone().any(|known| known.origin == origin);
-            let beside = is(Origin::Inventory) && (is(Origin::Person) || is(Origin::Run));
+            let removable = there.clone().any(|known| known.origin == Origin::Inventory && !known.deletes_data);
+            let beside = removable && (is(Origin::Person) || is(Origin::Run));
             let untold = there.clone().any(|known| known.state.is_none() && known.origin != Origin::Run);
             if beside || untold {
                 digest.disturb(bucket_of(shard, name));

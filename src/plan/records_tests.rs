@@ -184,6 +184,11 @@ fn a_record_whose_deletion_removes_data_is_never_deleted_by_an_inventory() {
     assert_eq!(changes(&[], &[&record]), [mark], "its backup was not found");
     let run = succeeded(7, "2026-11-22T10:01:00Z");
     assert_eq!(changes(&[found(7)], &[&record, &run]), [], "the object of a run stands for the same backup");
+    assert_eq!(
+        cluster(&[&record, &run]).digest(),
+        cluster(&[&run]).digest(),
+        "and as nothing is to be done, nothing is told"
+    );
 }
 
 #[test]

@@ -195,22 +195,7 @@ fn lines(layout: &Layout, options: &DrillOptions) -> String {
         let _ = writeln!(text, "{line}");
     }
     text.push_str("\n[mysqld]\n");
-    let paths = [
-        ("datadir", &layout.datadir),
-        ("innodb_data_home_dir", &layout.innodb_data_home_dir),
-        ("innodb_log_group_home_dir", &layout.innodb_log_group_home_dir),
-        ("log-error", &layout.error_log),
-        ("log-bin", &layout.log_bin),
-        ("relay-log", &layout.relay_log),
-        ("relay-log-index", &layout.relay_log_index),
-        ("pid-file", &layout.pid_file),
-        ("socket", &layout.socket),
-        ("tmpdir", &layout.tmpdir),
-        ("secure-file-priv", &layout.tmpdir),
-    ];
-    for (name, path) in paths {
-        let _ = writeln!(text, "{name} = {}", path.display());
-    }
+    text.push_str(&layout.path_settings());
     text.push_str(DRILL);
     text
 }
