@@ -94,6 +94,13 @@ async fn assert_refused(server: &Server, kind: &str, base: &Value, cases: Vec<(V
 }
 
 #[tokio::test]
+async fn the_operator_finds_that_the_clusters_definitions_lack_nothing() {
+    let server = Server::with_our_definitions().await;
+    let lacking = vitess_backup::controller::definitions::lacking(&server.client).await.unwrap();
+    assert_eq!(lacking, std::collections::BTreeMap::new());
+}
+
+#[tokio::test]
 async fn every_example_is_accepted() {
     let server = Server::with_our_definitions().await;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
@@ -210,6 +217,12 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
         (json!({"deadline": "0"}), duration),
         (json!({"deadline": "soon"}), duration),
         (json!({"deadline": "99999999999999999999h"}), duration),
+        (json!({"maxReplicationLag": "-30s"}), "0s means no limit"),
+        (json!({"retries": -1}), "greater than or equal to 0"),
+        (json!({"retries": 11}), "less than or equal to 10"),
+        (json!({"waitingDeadlines": {"turn": "0s"}}), duration),
+        (json!({"waitingDeadlines": {"accepted": "soon"}}), duration),
+        (json!({"cancel": "yes"}), "must be of type boolean"),
         (json!({"deletionPolicy": "Keep"}), "supported values: \"Retain\", \"Delete\""),
         (json!({"vtctld": {"address": "vtctld"}}), "write host:port of vtctld's gRPC port"),
         (json!({"vtctld": {"address": "vtctld:15999", "tlsSecret": {"name": "x"}}}), "remove vtctld.tlsSecret"),
@@ -224,6 +237,8 @@ async fn a_wrong_backup_is_refused_with_what_to_do() {
         by_xtrabackup(json!({"streamMode": "tar", "rootPath": "/opt/xtrabackup/bin", "backupFlags": "--a='b c'"})),
         json!({"tablet": null, "shard": "commerce/-80", "backupName": "2021-04-29.133050.zone1-0000000101"}),
         json!({"tablet": null, "shard": "commerce/0", "backupName": "x y", "engine": "xtrabackup", "deletionPolicy": "Delete"}),
+        json!({"retries": 10, "maxReplicationLag": "0s", "cancel": true}),
+        json!({"waitingDeadlines": {"accepted": "1h", "turn": "2h", "engineStart": "5m"}}),
         with(&by_xtrabackup(json!({})), json!({"concurrency": 4, "vtctld": {"address": "vtctld:15999"}})),
     ] {
         assert_eq!(server.refusal("VitessBackup", with(&base, good.clone())).await, None, "{good}");
@@ -273,6 +288,10 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
         (json!({"waitForBackupInterval": "-10s"}), "not a non-negative duration"),
         (json!({"waitForBackupInterval": "10"}), "not a non-negative duration"),
         (json!({"waitForBackupInterval": "10ms"}), "write 0s (do not wait) or at least 1s"),
+        (json!({"waitForBackupDeadline": "1h"}), "set waitForBackupInterval too"),
+        (json!({"waitForBackupDeadline": "1h", "waitForBackupInterval": "0s"}), "set waitForBackupInterval too"),
+        (json!({"waitForBackupDeadline": "0s", "waitForBackupInterval": "10s"}), "for example 30m, 1h30m or 6h"),
+        (json!({"retries": 11}), "less than or equal to 10"),
         (json!({"trigger": "PodStart"}), "set trigger: Now"),
         (json!({"bootstrap": {"keyspace": "commerce"}}), "bootstrap belongs to trigger PodStart"),
         (json!({"existingData": "Keep"}), "supported values: \"Refuse\", \"Replace\""),
@@ -288,6 +307,8 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
         json!({"waitForBackupInterval": "0"}),
         json!({"waitForBackupInterval": "1m30s"}),
         json!({"target": {"persistentVolumeClaim": volume}}),
+        json!({"waitForBackupDeadline": "1h", "waitForBackupInterval": "10s"}),
+        json!({"retries": 1, "waitingDeadlines": {"turn": "1h"}}),
         json!({"shard": "commerce/-"}),
         json!({"xtrabackup": {}}),
         json!({"xtrabackup": {"rootPath": "/opt", "streamMode": "tar", "prepareFlags": "--a", "restoreFlags": "--b"}}),
@@ -297,7 +318,7 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_spec_cannot_be_changed_and_metadata_can() {
+async fn a_spec_cannot_be_changed_but_for_cancel_and_metadata_can() {
     let server = Server::with_our_definitions().await;
     let backup = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
     let restore = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "target": {"tablet": "zone1-102"}});
@@ -315,6 +336,18 @@ async fn a_spec_cannot_be_changed_and_metadata_can() {
         let error = change(json!({"spec": {"concurrency": 2}})).await.unwrap_err().to_string();
         assert!(error.contains("cannot be changed: delete the object and create a new one"), "{kind}: {error}");
         change(json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
+        let error = change(json!({"spec": {"podTemplate": {"labels": {"a": "b"}}}})).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be changed"), "{kind}: {error}");
+        // To stop the run is what may be asked for later, alone and for good.
+        let error = change(json!({"spec": {"cancel": true, "deadline": "7h"}})).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be changed"), "{kind}: {error}");
+        let cancelled = change(json!({"spec": {"cancel": true}})).await.unwrap();
+        assert_eq!(cancelled.data["spec"]["cancel"], true, "{kind}");
+        assert_eq!(cancelled.metadata.generation, Some(2), "{kind}: the operator sees it");
+        for back in [json!(false), json!(null)] {
+            let error = change(json!({"spec": {"cancel": back}})).await.unwrap_err().to_string();
+            assert!(error.contains("cancel cannot be taken back: create a new object"), "{kind}: {error}");
+        }
         api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
     }
 }

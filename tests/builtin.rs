@@ -145,6 +145,13 @@ async fn replication_that_was_stopped_stays_stopped_and_the_backup_says_so() {
     let shard = Shard::start().await;
     shard.replica.mysql().stop_replica().await.unwrap();
     let before = shard.settings().await;
+    // Where another replica of the shard may do better, it is not taken.
+    let started = started_at(&shard.replica).await;
+    let lag = Some(std::time::Duration::from_secs(30));
+    let refused = backup(&shard, &shard.replica, |options| options.max_lag = lag).await.unwrap_err();
+    assert_eq!(refused.failure().reason, Reason::TabletLagging, "{refused}");
+    assert_eq!(refused.lag(), None, "nobody knows how far behind it is");
+    assert!(started_at(&shard.replica).await.abs_diff(started) <= 1, "it was not restarted");
     let done = shard.backup(&Notes::default()).await.unwrap();
     assert_eq!(done.replication, Some(ReplicationOutcome::LeftStopped));
     assert!(done.warnings[0].contains("replication was not running"), "{:?}", done.warnings);

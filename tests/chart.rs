@@ -3,13 +3,15 @@
 // clippy.toml allows these in tests, which to clippy are only the `#[test]` functions themselves.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PodTemplateSpec, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use rstest::rstest;
@@ -23,7 +25,16 @@ const CHART: &str = "charts/vitess-backup-operator";
 const SETTINGS: &[&[&str]] = &[
     &[],
     &["watchNamespaces={commerce,customer}", "rbac.aggregateToUserRoles=false"],
-    &["leaderElection=false", "metrics.service.enabled=true", "metrics.service.annotations.a=b"],
+    &["leaderElection=false", "replicas=1", "metrics.service.enabled=true", "metrics.service.annotations.a=b"],
+    &["networkPolicy.enabled=true", "podDisruptionBudget.enabled=false", "finishedPodTtl=1h30m"],
+    &[
+        "networkPolicy.enabled=true",
+        "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring",
+        "networkPolicy.apiServer.ports={443}",
+        "networkPolicy.apiServer.to[0].ipBlock.cidr=10.0.0.1/32",
+        "watchNamespaces={commerce,customer}",
+        "podDisruptionBudget.maxUnavailable=50%",
+    ],
     &["crds.enabled=false", "rbac.create=false", "serviceAccount.create=false", "serviceAccount.name=mine"],
     &["crds.keep=false", "fullnameOverride=vbo", "commonLabels.team=dba", "podLabels.x=y", "podAnnotations.p=q"],
     &[
@@ -70,6 +81,8 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
                 "ClusterRoleBinding" => reread::<ClusterRoleBinding>(&object),
                 "CustomResourceDefinition" => reread::<CustomResourceDefinition>(&object),
                 "Deployment" => reread::<Deployment>(&object),
+                "NetworkPolicy" => reread::<NetworkPolicy>(&object),
+                "PodDisruptionBudget" => reread::<PodDisruptionBudget>(&object),
                 "Role" => reread::<Role>(&object),
                 "RoleBinding" => reread::<RoleBinding>(&object),
                 "Service" => reread::<Service>(&object),
@@ -96,6 +109,9 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
 #[case("log.format=xml", "'json', 'text'")]
 #[case("metrics.service.port=70000", "/metrics/service/port")]
 #[case("crds.enabled=sometimes", "want boolean")]
+#[case("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable")]
+#[case("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports")]
+#[case("finishedPodTtl=soon", "/finishedPodTtl")]
 #[case("resources.limit.memory=1Gi", "limit")]
 #[case("extraArgs=--log=debug", "/extraArgs")]
 #[case("fullnameOverride=Vbo", "/fullnameOverride")]
@@ -207,6 +223,22 @@ fn the_roles_are_what_the_operators_code_says_it_needs() {
 }
 
 #[test]
+fn nobody_but_the_operator_may_write_status_and_nobody_lifts_finalizers_by_a_subresource() {
+    for settings in SETTINGS {
+        let objects = render(settings);
+        let peoples = of_kind(&objects, "ClusterRole").into_iter().filter(|role| {
+            let labels = role["metadata"]["labels"].as_object().unwrap();
+            labels.keys().any(|label| label.starts_with("rbac.authorization.k8s.io/aggregate-to-"))
+        });
+        for role in peoples {
+            for resource in rules(&role).into_iter().flat_map(|rule| rule.resources.unwrap_or_default()) {
+                assert!(!resource.contains('/'), "{} may touch {resource}", identity(&role));
+            }
+        }
+    }
+}
+
+#[test]
 fn people_who_may_view_cannot_change_anything() {
     let roles = of_kind(&render(&[]), "ClusterRole");
     let view = roles.iter().find(|role| identity(role).ends_with("-view")).unwrap();
@@ -242,6 +274,67 @@ fn engine_pods_are_told_the_image_that_the_operator_runs_from() {
     let container = &pod(&objects).spec.unwrap().containers[0];
     assert_eq!(container.image.as_deref(), Some("registry.example/vbo:v7"));
     assert_eq!(environment(&objects, "OPERATOR_IMAGE"), "registry.example/vbo:v7");
+}
+
+#[test]
+fn a_digest_pins_the_operators_image_and_that_of_engine_pods() {
+    let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let settings = ["image.repository=registry.example/vbo", "image.tag=v7", &format!("image.digest={digest}")];
+    let objects = render(&settings);
+    let pinned = format!("registry.example/vbo@{digest}");
+    let spec = pod(&objects).spec.unwrap();
+    assert_eq!(spec.containers[0].image.as_deref(), Some(pinned.as_str()));
+    assert_eq!(environment(&objects, "OPERATOR_IMAGE"), pinned);
+}
+
+#[test]
+fn two_replicas_are_kept_apart_and_a_drain_leaves_one_of_them() {
+    let objects = render(&[]);
+    let deployment = parse::<Deployment>(&of_kind(&objects, "Deployment")[0]);
+    assert_eq!(deployment.spec.replicas, Some(2));
+    let labels = deployment.spec.template.metadata.unwrap().labels.unwrap();
+    let selects = |selector: &BTreeMap<String, String>| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    };
+    let spread = deployment.spec.template.spec.unwrap().topology_spread_constraints.unwrap();
+    assert_eq!(spread[0].when_unsatisfiable, "ScheduleAnyway", "one node is enough");
+    assert!(selects(spread[0].label_selector.as_ref().unwrap().match_labels.as_ref().unwrap()));
+    let budget = parse::<PodDisruptionBudget>(&of_kind(&objects, "PodDisruptionBudget")[0]).spec.unwrap();
+    assert!(selects(&budget.selector.unwrap().match_labels.unwrap()));
+    assert!(of_kind(&render(&["replicas=1"]), "PodDisruptionBudget").is_empty(), "it would only block drains");
+}
+
+#[test]
+fn with_a_network_policy_the_operator_talks_to_dns_and_the_api_server_and_nobody_to_engine_pods() {
+    assert!(of_kind(&render(&[]), "NetworkPolicy").is_empty());
+    let settings = ["networkPolicy.enabled=true", "watchNamespaces={commerce,customer}"];
+    let policies = of_kind(&render(&settings), "NetworkPolicy");
+    let names: Vec<_> = policies.iter().map(identity).collect();
+    let name = "test-vitess-backup-operator";
+    assert_eq!(
+        names,
+        [format!("backup-system/{name}"), format!("commerce/{name}-engines"), format!("customer/{name}-engines")]
+    );
+    let of_operator = parse::<NetworkPolicy>(&policies[0]).spec.unwrap();
+    let ports: Vec<Value> = of_operator
+        .egress
+        .unwrap()
+        .into_iter()
+        .flat_map(|rule| rule.ports.unwrap())
+        .map(|port| serde_json::to_value(port.port).unwrap())
+        .collect();
+    assert_eq!(ports, [53, 53, 443, 6443]);
+    let of_engines = parse::<NetworkPolicy>(&policies[1]).spec.unwrap();
+    assert_eq!((of_engines.policy_types, of_engines.ingress), (Some(vec!["Ingress".to_owned()]), None));
+    let labels = vitess_backup::resources::job::Owner {
+        kind: "VitessBackup",
+        namespace: "commerce".into(),
+        name: "nightly".into(),
+        uid: "uid".into(),
+    }
+    .labels();
+    let selector = of_engines.pod_selector.unwrap().match_labels.unwrap();
+    assert_eq!(selector["app.kubernetes.io/managed-by"], labels["app.kubernetes.io/managed-by"]);
 }
 
 #[test]

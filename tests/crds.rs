@@ -30,6 +30,28 @@ fn the_checked_in_definitions_are_those_of_the_code() {
 }
 
 #[test]
+fn a_run_may_be_told_to_stop_and_every_other_field_of_it_stays_as_it_is() {
+    for crd in vitess_backup::api::custom_resource_definitions() {
+        let kind = crd.spec.names.kind.clone();
+        let schema = crd.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
+        let spec = schema.properties.unwrap().remove("spec").unwrap();
+        let fields: BTreeSet<String> = spec.properties.unwrap().into_keys().collect();
+        let rules = spec.x_kubernetes_validations.unwrap_or_default();
+        let unchanged =
+            rules.iter().find(|rule| rule.message.as_ref().is_some_and(|m| m.contains("cannot be changed")));
+        if !fields.contains("cancel") {
+            assert!(unchanged.is_none(), "{kind}");
+            continue;
+        }
+        let rule = &unchanged.unwrap().rule;
+        for field in fields {
+            let compared = rule.contains(&format!("self.{field} == oldSelf.{field})"));
+            assert_eq!(compared, field != "cancel", "{kind}.{field}: {rule}");
+        }
+    }
+}
+
+#[test]
 fn the_kinds_have_no_short_names_and_one_category() {
     // vtb and vtbs are those of planetscale's operator, which owns a VitessBackup of its own.
     for crd in vitess_backup::api::custom_resource_definitions() {

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pod_template::PodTemplate;
-use super::run::RunStatus;
+use super::run::{RunStatus, WaitingDeadlines};
 use super::schema;
 use super::verify::{Drill, VerificationStatus, Verify};
 use super::xtrabackup::XtrabackupOptions;
@@ -13,7 +13,7 @@ use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// One backup, as Vitess's `Backup <tablet alias>` and `BackupShard <keyspace/shard>` make it, in Vitess's own format.
-/// Create the object to take the backup; its status tells how it went. A spec cannot be changed.
+/// Create the object to take the backup; its status tells how it went. A spec cannot be changed, but for cancel.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "backup.vitess.io",
@@ -45,6 +45,7 @@ use crate::topo::{KeyspaceShard, TabletAlias};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     schema::rule(schema::SAME_BACKUP, schema::IMMUTABLE_BACKUP),
+    schema::rule(schema::STAYS_CANCELLED, schema::CANCELLED),
     schema::rule(
         "has(self.tablet) != has(self.shard)",
         "name exactly one of tablet (an alias such as zone1-0000000101) and shard (<keyspace>/<shard>, such as commerce/0)",
@@ -84,7 +85,8 @@ pub struct VitessBackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::tablet_alias")]
     pub tablet: Option<TabletAlias>,
-    /// Back up this shard: the first of its ready replica and rdonly tablets, in order of alias, that is no primary.
+    /// Back up this shard: the first of its ready tablets that is no primary and not further behind than maxReplicationLag,
+    /// rdonly before replica before spare. Where all are further behind, the one that is least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::keyspace_shard")]
     pub shard: Option<KeyspaceShard>,
@@ -92,6 +94,11 @@ pub struct VitessBackupSpec {
     /// when no other tablet can be.
     #[serde(default)]
     pub allow_primary: bool,
+    /// With shard: how far behind its source a tablet may be to be taken while another one may do better; MySQL itself is
+    /// asked. 0s: as far as it likes.
+    #[serde(default = "half_a_minute")]
+    #[schemars(schema_with = "schema::duration")]
+    pub max_replication_lag: GoDuration,
     /// Attached: the engine works on the tablet's own volume.
     #[serde(default)]
     pub mode: BackupMode,
@@ -140,16 +147,33 @@ pub struct VitessBackupSpec {
     pub verify: Verify,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<Drill>,
-    /// How long the engine may take in all. Past it the run is stopped, the tablet is put back and the run has failed.
+    /// How long the engine may take in all, each try by itself. Past it the run is stopped, the tablet is put back and the
+    /// run (or the try) has failed.
     #[serde(default = "six_hours")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub deadline: GoDuration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_deadlines: Option<WaitingDeadlines>,
+    /// How often a backup that failed is tried again, with the tablet put back in between and each failed try in
+    /// status.attempts. What another try cannot mend (a primary, a wrong option) fails at once.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10))]
+    pub retries: i32,
+    /// Set it to true to stop the run: the engine is told to stop, the tablet is put back and the phase is Cancelled. The one
+    /// field that can be set later; it cannot be taken back.
+    #[serde(default)]
+    pub cancel: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }
 
 pub(crate) fn six_hours() -> GoDuration {
     GoDuration(std::time::Duration::from_secs(6 * 3600))
+}
+
+/// As vttablet's --degraded-threshold.
+fn half_a_minute() -> GoDuration {
+    GoDuration(std::time::Duration::from_secs(30))
 }
 
 /// A VitessBackupStorage of the same namespace.
@@ -267,6 +291,9 @@ pub enum DeletionPolicy {
 pub struct VitessBackupStatus {
     #[serde(flatten)]
     pub run: RunStatus,
+    /// Why tabletAlias was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablet_choice: Option<String>,
     /// With spec.shard: the tablets that were tried and left, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
@@ -284,4 +311,7 @@ pub struct Tried {
     pub tablet_alias: String,
     pub reason: String,
     pub message: String,
+    /// How far behind its source it was, where that was the reason and is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<i64>,
 }

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::{StorageReference, Vtctld, six_hours};
 use super::pod_template::PodTemplate;
-use super::run::RunStatus;
+use super::run::{RunStatus, WaitingDeadlines};
 use super::schema;
 use super::xtrabackup::XtrabackupRestoreOptions;
 use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
 /// One restore, as Vitess's `RestoreFromBackup` makes it, of a backup that Vitess or this operator took.
-/// Create the object to restore; its status tells how it went. A spec cannot be changed.
+/// Create the object to restore; its status tells how it went. A spec cannot be changed, but for cancel.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "backup.vitess.io",
@@ -37,7 +37,12 @@ use crate::topo::{KeyspaceShard, TabletAlias};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    schema::rule("self == oldSelf", schema::IMMUTABLE_RESTORE),
+    schema::rule(schema::UNCHANGED, schema::IMMUTABLE_RESTORE),
+    schema::rule(schema::STAYS_CANCELLED, schema::CANCELLED),
+    schema::rule(
+        "!has(self.waitForBackupDeadline) || (has(self.waitForBackupInterval) && self.waitForBackupInterval.matches('[1-9]'))",
+        "waitForBackupDeadline ends waiting for a backup: set waitForBackupInterval too, or remove it",
+    ),
     schema::rule(
         "self.trigger == 'Now'",
         "this version of the operator restores at once only: set trigger: Now",
@@ -81,6 +86,10 @@ pub struct VitessRestoreSpec {
     #[serde(default)]
     #[schemars(schema_with = "schema::interval")]
     pub wait_for_backup_interval: GoDuration,
+    /// How long a backup is waited for. Default: for ever. Past it the restore fails; nothing was touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub wait_for_backup_deadline: Option<GoDuration>,
     /// Not in this version: refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::later_object")]
@@ -102,10 +111,22 @@ pub struct VitessRestoreSpec {
     pub bandwidth_limit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vtctld: Option<Vtctld>,
-    /// How long one restore may take in all; waiting for a backup does not count.
+    /// How long one restore may take in all, each try by itself; waiting for a backup does not count.
     #[serde(default = "six_hours")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub deadline: GoDuration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_deadlines: Option<WaitingDeadlines>,
+    /// How often a restore that failed is tried again, with each failed try in status.attempts. What another try cannot mend
+    /// (a damaged backup, data that is in the way) fails at once.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10))]
+    pub retries: i32,
+    /// Set it to true to stop the run: the engine is told to stop and the phase is Cancelled. A restore that was replacing data
+    /// leaves a tablet without usable data, as the condition TabletRecovered then says. The one field that can be set
+    /// later; it cannot be taken back.
+    #[serde(default)]
+    pub cancel: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }
@@ -210,6 +231,9 @@ pub struct VitessRestoreStatus {
     /// When storage is looked at next. Only in phase WaitingForBackup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_lookup_time: Option<Time>,
+    #[schemars(description = "When storage was first looked at and had no backup.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
     /// How often storage was looked at and had no backup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lookups: Option<i32>,

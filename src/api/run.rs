@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pod_template::EngineSecurityContext;
 use super::schema;
+use crate::duration::GoDuration;
 
 /// How far a run is. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -111,6 +112,63 @@ pub struct RunStatus {
     /// As whom the engine ran: the pod that removes the data must be able to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ran_as: Option<Identity>,
+    /// The run's place in the line, while others hold or want the tablet, the shard or the volume before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+    /// The tries that failed and were followed by another one (spec.retries), oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    #[schemars(description = "When the next try begins. Only between two tries.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try_time: Option<Time>,
+    /// How many Jobs were made for the backup or the restore itself: tries, other tablets of the shard, looks for a backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launches: Option<i32>,
+}
+
+/// A place in the line for what only one run may work on at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueStatus {
+    /// 1: next. Those who hold what is waited for are not counted.
+    pub position: i32,
+    #[schemars(description = "Since when the run waits; who waits longest goes first.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// What the run needs, such as `tablet zone1-0000000101` and `shard commerce/0`.
+    pub wants: Vec<String>,
+}
+
+/// A try that failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attempt {
+    /// From 1.
+    pub number: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablet_alias: Option<String>,
+    #[schemars(description = "When it was over, with the tablet put back.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_time: Option<Time>,
+    pub failure: FailureStatus,
+}
+
+/// How long each state of waiting may last. Past it the run fails with reason DeadlineExceeded; nothing was touched then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WaitingDeadlines {
+    /// For what the spec names to be there and usable: as long as the condition Accepted is False. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub accepted: Option<GoDuration>,
+    /// For its turn, while other runs hold the tablet, the shard or the volume (status.queue). Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub turn: Option<GoDuration>,
+    /// For the engine's pod to start: a node with room, an image that can be pulled. Default: 15m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub engine_start: Option<GoDuration>,
 }
 
 /// How far the engine is, as of its last report (at most once a second).

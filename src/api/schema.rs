@@ -5,14 +5,19 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
-pub const IMMUTABLE_BACKUP: &str =
-    "the spec of a VitessBackup cannot be changed: delete the object and create a new one";
+/// Of a spec that stays as it is; where it has `cancel`, that field is left out (see `but_for_cancel`).
+pub const UNCHANGED: &str = "self == oldSelf";
 /// Of a record, what says which backup it is of stays; how it is to be removed may change.
 pub const SAME_BACKUP: &str = "self == oldSelf || (has(self.backupName) && has(oldSelf.backupName) && \
     self.backupName == oldSelf.backupName && self.storage == oldSelf.storage && has(self.shard) && has(oldSelf.shard) && \
     self.shard == oldSelf.shard)";
-pub const IMMUTABLE_RESTORE: &str =
-    "the spec of a VitessRestore cannot be changed: delete the object and create a new one";
+pub const IMMUTABLE_BACKUP: &str = "the spec of a VitessBackup cannot be changed: delete the object and create a new one \
+     (only cancel can be set, to stop the run)";
+pub const IMMUTABLE_RESTORE: &str = "the spec of a VitessRestore cannot be changed: delete the object and create a new \
+     one (only cancel can be set, to stop the run)";
+/// A run that was told to stop stops.
+pub const STAYS_CANCELLED: &str = "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)";
+pub const CANCELLED: &str = "cancel cannot be taken back: create a new object to run again";
 
 /// One CEL rule and its message.
 pub fn rule(rule: &str, message: &str) -> serde_json::Value {
@@ -53,6 +58,18 @@ pub fn positive_duration(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [rule(
             &format!("{DURATION} && self != '0' && duration(self) > duration('0s')"),
             "not a positive duration: write a number and a unit, for example 30m, 1h30m or 6h",
+        )],
+    })
+}
+
+/// A duration; nothing is allowed.
+pub fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [rule(
+            DURATION,
+            "not a non-negative duration: write a number and a unit, for example 30s or 1m30s; 0s means no limit",
         )],
     })
 }

@@ -41,6 +41,8 @@ pub enum Reason {
     TabletDirInvalid,
     /// Another run holds the tablet.
     TabletBusy,
+    /// Further behind its source than was allowed.
+    TabletLagging,
     FilesNotCarried,
     CloneNotSupported,
     NoSpace,
@@ -99,6 +101,7 @@ impl Reason {
             | Self::ServerGone
             | Self::TabletIsPrimary
             | Self::TabletBusy
+            | Self::TabletLagging
             | Self::InterruptedRun => 5,
             Self::DataPresent
             | Self::ManifestUnreadable

@@ -168,6 +168,12 @@ pub struct Outcome {
     /// Verify only: what was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// Backup only: it failed before anything of the tablet was disturbed or copied, so that another tablet may be tried.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub untouched: bool,
+    /// How far behind its source the tablet was, in seconds, when that was why it failed and is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -185,6 +191,11 @@ pub struct Verification {
     /// Assertions that held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assertions: Option<u64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How a tablet's files were copied.
@@ -236,6 +247,8 @@ impl Outcome {
             not_carried: Vec::new(),
             inventory: None,
             verification: None,
+            untouched: false,
+            lag_seconds: None,
             failure: None,
         }
     }

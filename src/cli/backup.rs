@@ -9,6 +9,7 @@ use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::cli::xtrabackup::BackingUpArguments;
 use crate::codec::{Codec, CodecError, Compression};
+use crate::duration::GoDuration;
 use crate::engine::builtin::{self, BackupOptions, CopyChoice, Verify};
 use crate::engine::xtrabackup;
 use crate::engine::{EngineError, Interrupt, Vtctld};
@@ -58,6 +59,9 @@ pub struct BackupArguments {
     /// Go on although the tablet is a primary: with the builtin engine its shard cannot be written to meanwhile
     #[arg(long)]
     pub allow_primary: bool,
+    /// How far behind its source the tablet may be (30s, 5m); 0: as far as it likes
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    pub max_replication_lag: GoDuration,
     /// Shut mysqld down with innodb_fast_shutdown=0, so that a newer MySQL may start on the backup
     #[arg(long)]
     pub upgrade_safe: bool,
@@ -186,6 +190,7 @@ impl BackupArguments {
     fn builtin(&self, backup_time: jiff::Timestamp) -> Result<BackupOptions, EngineError> {
         Ok(BackupOptions {
             allow_primary: self.allow_primary,
+            max_lag: self.max_lag(),
             upgrade_safe: self.upgrade_safe,
             allow_incomplete: self.allow_incomplete,
             copy_mode: match self.copy_mode {
@@ -222,6 +227,7 @@ impl BackupArguments {
             stripes: *stripes,
             stripe_block_size: *stripe_block_size,
             allow_primary: self.allow_primary,
+            max_lag: self.max_lag(),
             limits: self.limits.limits(self.concurrency),
             compression: self.compression.compression()?,
             external_extension: self.compression.external_compressor_extension.clone(),
@@ -229,6 +235,10 @@ impl BackupArguments {
             manifest_external_decompressor: self.compression.manifest_external_decompressor.clone(),
             backup_time,
         })
+    }
+
+    fn max_lag(&self) -> Option<std::time::Duration> {
+        Some(self.max_replication_lag.0).filter(|lag| !lag.is_zero())
     }
 
     fn verify(&self) -> Verify {

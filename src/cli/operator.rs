@@ -11,6 +11,7 @@ use futures::future::{BoxFuture, select};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::controller::{self, Context, Leadership, Shutdown};
+use crate::duration::GoDuration;
 use crate::resources::settings::{Settings, TabletLabels};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs;
@@ -46,6 +47,10 @@ pub struct Operator {
     admin_address: SocketAddr,
     #[command(flatten)]
     tablets: Tablets,
+    /// How long an engine's Job and pod stay after their end, once the outcome is on the object. Meanwhile the pod counts as
+    /// using the tablet's volume claim.
+    #[arg(long, env = "FINISHED_POD_TTL", default_value = "1m", value_name = "DURATION")]
+    finished_pod_ttl: GoDuration,
     /// What is logged: a tracing filter.
     #[arg(long, env = "LOG", default_value = "info", value_name = "FILTER")]
     log: String,
@@ -116,6 +121,14 @@ impl Operator {
         let client = kube::Client::try_default().await.context("cannot find the cluster")?;
         let version = client.apiserver_version().await.context("cannot reach the API server")?;
         tracing::info!(api_server = version.git_version, operator_image = settings.operator_image, "started");
+        tokio::select! {
+            checked = controller::definitions::check(&client) => {
+                if let Err(refusal) = checked {
+                    bail!(refusal);
+                }
+            }
+            () = shutdown.clone() => return Ok(()),
+        }
         ready.store(true, Ordering::Relaxed);
 
         let namespaces: Vec<String> = self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
@@ -158,6 +171,7 @@ impl Operator {
             },
             tablet_selector: selector(tablet_selector)?,
             mysqld_container: mysqld_container.clone().filter(|name| !name.is_empty()),
+            finished_pod_ttl_seconds: i32::try_from(self.finished_pod_ttl.0.as_secs()).unwrap_or(i32::MAX),
         })
     }
 }

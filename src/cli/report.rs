@@ -68,6 +68,11 @@ impl Reporter {
         }
     }
 
+    /// The step that the run is at.
+    pub fn step_now(&self) -> Step {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).step
+    }
+
     fn progress(&self) -> Progress {
         Progress {
             bytes_done: self.bytes_done.load(Ordering::Relaxed),

@@ -16,7 +16,7 @@ use crate::cli::io_priority::IoPriority;
 use crate::cli::report::{self, INTERVAL, Reporter};
 use crate::cli::{progress_bar, summary};
 use crate::engine::{Cause, EngineError, Interrupt};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Step};
 
 /// An engine subcommand, ready to run. Its future stays on the thread that runs it: what is heavy goes to tokio's pool for
 /// blocking work.
@@ -105,7 +105,11 @@ async fn to_outcome(command: &impl EngineCommand) -> Outcome {
     outcome.finished_time = jiff::Timestamp::now();
     match result {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => fail(&mut outcome, error.failure()),
+        Ok(Err(error)) => {
+            outcome.untouched = outcome.operation == Operation::Backup && reporter.step_now() == Step::Checking;
+            outcome.lag_seconds = error.lag();
+            fail(&mut outcome, error.failure());
+        }
         Err(_) => fail(&mut outcome, EngineError::Panicked.failure()),
     }
     ticker.abort();

@@ -12,7 +12,7 @@ use super::kinds::Run;
 use super::locks;
 use crate::plan::Action;
 use crate::plan::observed::Observed;
-use crate::resources::job::{KEPT_SECONDS, Owner};
+use crate::resources::job::Owner;
 use crate::resources::names::OPERATOR;
 
 /// What came of a plan's actions.
@@ -63,7 +63,9 @@ pub async fn carry_out<K: Run>(
                 optional(deleted).map_err(Error::api("delete", format!("Job {name}")))?;
             }
             Action::ExpireJob(name) => {
-                let patch = Patch::Merge(json!({"spec": {"ttlSecondsAfterFinished": KEPT_SECONDS}}));
+                let patch = Patch::Merge(
+                    json!({"spec": {"ttlSecondsAfterFinished": context.settings.finished_pod_ttl_seconds}}),
+                );
                 let patched = jobs.patch(&name, &PatchParams::default(), &patch).await;
                 optional(patched).map_err(Error::api("patch", format!("Job {name}")))?;
             }

@@ -7,6 +7,7 @@ use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
 use kube::{Resource, ResourceExt};
 
 use super::backoff::Backoff;
+use super::queue::Queue;
 use super::touched::Touched;
 use crate::plan::Event;
 use crate::resources::names::OPERATOR;
@@ -21,6 +22,7 @@ pub struct Context {
     pub backoff: Backoff,
     /// Storages that runs have changed.
     pub touched: Touched,
+    pub queue: Queue,
     recorder: Recorder,
 }
 
@@ -38,6 +40,7 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             touched: Touched::default(),
+            queue: Queue::default(),
             recorder,
         })
     }

@@ -249,6 +249,10 @@ fn is_collection(path: &str) -> bool {
 
 /// Whether the operator's role allows the request, as the API server's RBAC would judge it.
 fn is_allowed(method: &Method, path: &str, query: &str) -> bool {
+    // Whoever may log in may read what the server serves (the ClusterRole system:discovery).
+    if *method == Method::GET && path.starts_with("/openapi/v3/") {
+        return true;
+    }
     let (group, parts) = split(path);
     let resource = match parts.as_slice() {
         [resource, _, subresource] => format!("{resource}/{subresource}"),

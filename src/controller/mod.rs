@@ -6,12 +6,14 @@
 mod act;
 mod backoff;
 mod context;
+pub mod definitions;
 mod error;
 mod inventory;
 mod kinds;
 mod leader;
 mod locks;
 mod observe;
+mod queue;
 mod reconcile;
 mod status;
 mod touched;

@@ -1,6 +1,7 @@
 //! Looking: everything that a run's plan needs, read from the API server. Nothing is changed here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -24,6 +25,8 @@ const TAIL_RUNNING: i64 = 30;
 const TAIL_ENDED: i64 = 200;
 /// How many backups are read at a time when all are.
 const SERVERS_PAGE: u32 = 200;
+/// How long reading it may take.
+const LOG_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a plan for this object needs: nothing for an ended run, its Job for one under way, and all there is otherwise.
 ///
@@ -47,6 +50,7 @@ pub async fn run<K: Run>(context: &Context, object: &K, now: Timestamp) -> Resul
     }
     if !verifies {
         look.locks(&mut seen).await?;
+        seen.queue = context.queue.of(&look.namespace);
         if object.phase().is_final() && !deleting {
             return Ok(seen);
         }
@@ -127,10 +131,16 @@ impl Look<'_> {
             tail_lines: Some(tail_lines),
             ..LogParams::default()
         };
-        match self.api::<Pod>().logs(&pod.name_any(), &parameters).await {
-            Ok(log) => log,
-            Err(error) => {
-                tracing::debug!(%error, pod = pod.name_any(), "cannot read the engine's log");
+        // The kubelet is asked, whose node may be gone.
+        let (pods, name) = (self.api::<Pod>(), pod.name_any());
+        match tokio::time::timeout(LOG_LIMIT, pods.logs(&name, &parameters)).await {
+            Ok(Ok(log)) => log,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, pod = name, "cannot read the engine's log");
+                String::new()
+            }
+            Err(_) => {
+                tracing::debug!(pod = name, "the engine's log takes too long");
                 String::new()
             }
         }

@@ -40,6 +40,7 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
         }
         status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
         note_end(object, K::run(&status), context); // no network
+        note_place(object, K::run(&status), context); // no network
     }
     if plan::has_removed(&events) {
         context.touched.touch(&object.namespace().unwrap_or_default(), object.storage_name(), now); // no network
@@ -110,6 +111,13 @@ async fn unreadable<K: Resource<DynamicType = ()>>(object: &K, error: &str, cont
         format!("this version of the operator cannot read the object: {error}: correct it, or upgrade the operator");
     context.publish(object, &[Event { warning: true, reason: "ObjectUnreadable", note }]).await;
     Action::await_change()
+}
+
+/// Remembers the run's place in the line, for those behind it.
+fn note_place<K: Run>(object: &K, run: &crate::api::RunStatus, context: &Context) {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = format!("{} {}", K::KIND, object.name_any());
+    context.queue.note(&namespace, name, &object.uid().unwrap_or_default(), run.queue.as_ref());
 }
 
 /// Counts a run that has just ended.

@@ -297,6 +297,80 @@ async fn a_lock_is_taken_over_only_from_a_run_that_is_gone_with_its_pods() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_cancelled_stops_its_engine_and_puts_the_tablet_back_when_the_pod_is_gone() {
+    let shell = Shell::with_a_backup();
+    shell.settle().await;
+    shell.engine("Running", &json!({"running": {}}));
+    shell.settle().await;
+    shell.server.change(BACKUP, |backup| {
+        backup["spec"]["cancel"] = json!(true);
+        backup["metadata"]["generation"] = json!(2);
+    });
+    shell.settle().await;
+    assert_eq!(shell.server.get(JOB), None, "the engine is told to stop");
+    assert_eq!(shell.condition("TabletRecovered")["reason"], "EngineStopping");
+    assert_eq!(shell.status()["observedGeneration"], 2);
+    let recover = "/apis/batch/v1/namespaces/demo/jobs/nightly-11112222-recover-1";
+    assert_eq!(shell.server.get(recover), None);
+    shell.server.remove(POD);
+    shell.settle().await;
+    assert_eq!(shell.server.get(recover).unwrap()["spec"]["ttlSecondsAfterFinished"], 60);
+    assert_eq!(shell.status()["phase"], "Running", "not over before the tablet is back");
+}
+
+#[tokio::test]
+async fn a_silent_node_shows_and_does_not_end_the_run() {
+    let shell = Shell::with_a_backup();
+    shell.settle().await;
+    shell.engine("Running", &json!({"running": {}}));
+    shell.settle().await;
+    shell.server.change(POD, |pod| {
+        pod["spec"]["nodeName"] = json!("node1");
+        pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+    });
+    shell.settle().await;
+    let condition = shell.condition("EngineRunning");
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("Unknown"), &json!("NodeUnreachable")));
+    assert!(condition["message"].as_str().unwrap().starts_with("node node1 of the engine's pod"), "{condition}");
+    assert_eq!(shell.status()["phase"], "Running");
+    // A container that is only just starting is not ready either, and its node is well.
+    shell.server.change(POD, |pod| pod["status"]["containerStatuses"][0]["ready"] = json!(false));
+    shell.settle().await;
+    assert_eq!(shell.condition("EngineRunning")["status"], "True");
+}
+
+#[tokio::test]
+async fn who_came_first_goes_first_when_a_tablet_is_free_again() {
+    let shell = Shell::with_a_backup();
+    let labels = json!({"backup.vitess.io/lock": "true"});
+    let held = json!({"metadata": {"labels": labels}, "spec": {"holderIdentity": "VitessRestore/other/other-uid"}});
+    shell.server.put(TABLET_LEASE, held);
+    let pod = "/api/v1/namespaces/demo/pods/other-engine";
+    let labels = json!({"backup.vitess.io/run-uid": "other-uid"});
+    shell.server.put(pod, json!({"metadata": {"labels": labels}, "status": {"phase": "Running"}}));
+    let second = BACKUP.replace("nightly", "second");
+    let mut object = shell.server.get(BACKUP).unwrap();
+    object["metadata"] = json!({"uid": "another-uid", "generation": 1});
+    shell.server.put(&second, object);
+    let look_at_second = || async {
+        let stored: DeserializeGuard<VitessBackup> =
+            serde_json::from_value(shell.server.get(&second).unwrap()).unwrap();
+        reconcile::run::<VitessBackup>(Arc::new(stored), shell.context.clone()).await.unwrap();
+        shell.server.get(&second).unwrap()["status"]["queue"]["position"].clone()
+    };
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.status()["queue"]["position"], 1);
+    assert_eq!(look_at_second().await, 2);
+
+    shell.server.remove(pod);
+    assert_eq!(look_at_second().await, 2, "it is free, and not for this one");
+    shell.settle().await;
+    assert_eq!(shell.status()["phase"], "Running");
+    assert_eq!(shell.status().get("queue"), None);
+    assert_eq!(look_at_second().await, 1);
+}
+
+#[tokio::test]
 async fn a_failing_api_server_fails_the_reconcile_and_nothing_else() {
     let shell = Shell::with_a_backup();
     shell.server.fail(&format!("GET {JOBS}"), 500, "InternalError", "etcd is away");

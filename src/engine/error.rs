@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::backup::choose::{PassedOver, Why};
 use crate::backup::failure::{Failure, Reason};
@@ -30,6 +31,8 @@ pub enum EngineError {
     // The tablet.
     #[error("{tablet} is a primary: {evidence}")]
     TabletIsPrimary { tablet: String, evidence: String },
+    #[error("{tablet} {}, and at most {} s were allowed", lag_words(*.behind), .limit.as_secs())]
+    TabletLagging { tablet: String, behind: Option<u64>, limit: Duration },
     #[error("{what}")]
     DataPresent { what: String },
     #[error("another run holds the tablet ({} is locked)", path.display())]
@@ -218,6 +221,14 @@ impl EngineError {
         Failure { remedy: sentence(&failure.remedy), ..failure }
     }
 
+    /// How far behind its source the tablet was, in seconds, when that is what is wrong and known.
+    pub fn lag(&self) -> Option<u64> {
+        match self {
+            Self::TabletLagging { behind, .. } => *behind,
+            _ => None,
+        }
+    }
+
     /// The fault is the stored backup's: another backup may well do.
     pub fn is_damage(&self) -> bool {
         match self {
@@ -254,6 +265,7 @@ impl EngineError {
             Self::Interrupted(Cause::Signal(_)) => Reason::Cancelled,
             Self::Interrupted(Cause::Deadline(_)) => Reason::DeadlineExceeded,
             Self::TabletIsPrimary { .. } => Reason::TabletIsPrimary,
+            Self::TabletLagging { .. } => Reason::TabletLagging,
             Self::DataPresent { .. } => Reason::DataPresent,
             Self::TabletBusy { .. } | Self::ScratchBusy { .. } => Reason::TabletBusy,
             Self::JournalUnreadable { .. } | Self::RestoreInterrupted { .. } | Self::InterruptedRun { .. } => {
@@ -340,6 +352,9 @@ impl EngineError {
             }
             Self::TabletIsPrimary { .. } => {
                 "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile"
+            }
+            Self::TabletLagging { .. } => {
+                "Wait until it has caught up, choose another tablet, or allow more (--max-replication-lag; in a VitessBackup maxReplicationLag)"
             }
             Self::DataPresent { .. } => {
                 "Choose another tablet, or have its data replaced (--existing-data replace; in a VitessRestore existingData: Replace): what it holds now is then lost"
@@ -430,6 +445,13 @@ impl EngineError {
         };
         remedy.to_owned()
     }
+}
+
+fn lag_words(behind: Option<u64>) -> String {
+    behind.map_or_else(
+        || "does not replicate, so that nobody knows how far it is behind its source".to_owned(),
+        |seconds| format!("is {seconds} s behind its source"),
+    )
 }
 
 fn xtrabackup_remedy_of(reason: Reason) -> &'static str {

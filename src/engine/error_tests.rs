@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use super::*;
 
 fn passed_over(why: Why) -> PassedOver {
@@ -24,6 +22,14 @@ fn all() -> Vec<(EngineError, Reason)> {
         (
             EngineError::TabletIsPrimary { tablet: "zone1-0000000101".into(), evidence: "x".into() },
             Reason::TabletIsPrimary,
+        ),
+        (
+            EngineError::TabletLagging {
+                tablet: "zone1-0000000101".into(),
+                behind: Some(75),
+                limit: Duration::from_secs(30),
+            },
+            Reason::TabletLagging,
         ),
         (EngineError::DataPresent { what: "database vt_commerce exists".into() }, Reason::DataPresent),
         (EngineError::TabletBusy { path: path.clone() }, Reason::TabletBusy),

@@ -80,6 +80,29 @@ pub fn check_role(
     Ok(())
 }
 
+/// Whether the server is not too far behind its source; `None`: it may be as far behind as it likes. A primary is behind nobody.
+///
+/// # Errors
+/// `TabletLagging`.
+pub async fn check_lag(
+    tablet: &Tablet,
+    mysql: &Mysql,
+    state: &TabletState,
+    limit: Option<Duration>,
+) -> Result<(), EngineError> {
+    let Some(limit) = limit.filter(|_| !is_primary(state)) else { return Ok(()) };
+    let behind = mysql.replica_status().await?.and_then(|status| status.seconds_behind);
+    if !lags(behind, limit) {
+        return Ok(());
+    }
+    Err(EngineError::TabletLagging { tablet: tablet.name(), behind, limit })
+}
+
+/// Unknown counts as too far: a replica whose threads do not run falls behind without an end.
+fn lags(behind: Option<u64>, limit: Duration) -> bool {
+    behind.is_none_or(|seconds| seconds > limit.as_secs())
+}
+
 /// Starts mysqld, trying more than once: it must not stay down for a passing trouble.
 ///
 /// `told_to_stop`: it may have been told to stop without anyone having seen it stopped. Such a mysqld still answers for a
@@ -248,6 +271,13 @@ mod tests {
                 has_password: false,
             }),
         }
+    }
+
+    #[test]
+    fn a_replica_lags_when_it_is_further_behind_than_allowed_or_nobody_knows_how_far() {
+        let limit = Duration::from_secs(30);
+        let lagging = [Some(0), Some(30), Some(31), None].map(|behind| lags(behind, limit));
+        assert_eq!(lagging, [false, false, true, true]);
     }
 
     #[test]

@@ -62,11 +62,11 @@ pub fn tablet(seen: &Observed, alias: &TabletAlias) -> Result<Attached, Problem>
     attach(seen, tablet)
 }
 
-/// The tablets of a shard that a backup may be taken of, in order of alias.
+/// The tablets of a shard that a backup may be taken of: rdonly, replica, spare, and in order of alias.
 pub fn of_shard(seen: &Observed, shard: &KeyspaceShard) -> Vec<Tablet> {
-    let candidate = |tablet: &Tablet| tablet.shard == *shard && tablet.may_be_backed_up() && !tablet.is_going();
+    let candidate = |tablet: &Tablet| tablet.shard == *shard && tablet.backup_rank().is_some() && !tablet.is_going();
     let mut found: Vec<Tablet> = tablets(seen).filter(candidate).collect();
-    found.sort_by(|a, b| a.alias.cmp(&b.alias));
+    found.sort_by(|a, b| (a.backup_rank(), &a.alias).cmp(&(b.backup_rank(), &b.alias)));
     found
 }
 

@@ -2,35 +2,41 @@
 
 use jiff::Timestamp;
 
-use super::accept::{self, Attached};
-use super::draft::{ACCEPTED, AT_ONCE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
+use super::accept;
+use super::choice::{self, Choice, Known, Stop};
+use super::draft::{ACCEPTED, AT_ONCE, Asked, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
 use super::observed::Observed;
 use super::run::{self, Stage};
 use super::verification::{self, Request};
-use super::{Action, Plan, Requeue, launch, records, recovery, removal, report};
+use super::{Action, Plan, Requeue, launch, records, recovery, removal, report, retry};
 use crate::api::{
     DeletionPolicy, EngineJob, FailureStatus, JobPurpose, Phase, Tried, VerificationStatus, VitessBackup,
     VitessBackupSpec, VitessBackupStatus,
 };
 use crate::backup::report::{Outcome, Verdict};
 use crate::resources::names::{self, Lock};
-use crate::resources::tablet::Tablet;
-
-/// The engine's answer when a primary may not be backed up.
-const PRIMARY: &str = "TabletIsPrimary";
 
 /// The plan for this backup. `now` is the only clock.
 pub fn next(backup: &VitessBackup, seen: &Observed, now: Timestamp) -> Plan<VitessBackupStatus> {
-    let VitessBackupStatus { run, tried, tablet_image, verification } = backup.status.clone().unwrap_or_default();
-    let draft = Draft::new("VitessBackup", &backup.metadata, run, seen, now);
+    let VitessBackupStatus { run, tablet_choice, tried, tablet_image, verification } =
+        backup.status.clone().unwrap_or_default();
+    let mut draft = Draft::new("VitessBackup", &backup.metadata, run, seen, now);
+    let VitessBackupSpec { retries, cancel, waiting_deadlines, .. } = &backup.spec;
+    let waiting = waiting_deadlines.clone().unwrap_or_default();
+    draft.asked = Asked { retries: *retries, cancel: *cancel, waiting };
     let request = Request::of(backup);
-    let mut next = Next { spec: &backup.spec, draft, tried, tablet_image, request, verification };
+    let mut next = Next { spec: &backup.spec, draft, tablet_choice, tried, tablet_image, request, verification };
     let requeue = next.decide();
-    let Next { spec: _, draft, tried, tablet_image, request: _, verification } = next;
+    let Next { spec: _, draft, tablet_choice, mut tried, tablet_image, request: _, verification } = next;
+    if draft.status.next_try_time.is_some() {
+        // The next try asks every tablet again; what they answered is in the attempt's message.
+        tried.clear();
+    }
     let finished = draft.finish(requeue);
+    let whole = |run| VitessBackupStatus { run, tablet_choice, tried, tablet_image, verification };
     Plan {
         actions: finished.actions,
-        status: finished.status.map(|run| VitessBackupStatus { run, tried, tablet_image, verification }),
+        status: finished.status.map(whole),
         requeue: finished.requeue,
         events: finished.events,
     }
@@ -39,6 +45,7 @@ pub fn next(backup: &VitessBackup, seen: &Observed, now: Timestamp) -> Plan<Vite
 struct Next<'a> {
     spec: &'a VitessBackupSpec,
     draft: Draft<'a>,
+    tablet_choice: Option<String>,
     tried: Vec<Tried>,
     tablet_image: Option<String>,
     request: Option<Request>,
@@ -60,6 +67,11 @@ impl Next<'_> {
             // What the run held is given back first.
             return if held { settled } else { self.verify().unwrap_or(settled) };
         }
+        if self.spec.cancel
+            && let Some(wait) = run::cancel(&mut self.draft, self.spec.pod_template.as_ref(), true)
+        {
+            return wait;
+        }
         if self.draft.status.failure.is_some() {
             return recovery::next(&mut self.draft, self.spec.pod_template.as_ref());
         }
@@ -74,7 +86,7 @@ impl Next<'_> {
         if self.draft.phase() != Phase::Succeeded {
             return None;
         }
-        let Self { spec, draft, tablet_image, request, verification, tried: _ } = self;
+        let Self { spec, draft, tablet_image, request, verification, tablet_choice: _, tried: _ } = self;
         let next = verification::Next { draft, spec, tablet_image: tablet_image.as_deref(), verification };
         verification::next(request.as_ref(), next)
     }
@@ -89,12 +101,15 @@ impl Next<'_> {
         if let Some(alias) = &self.spec.tablet {
             self.draft.status.tablet_alias = Some(alias.to_string());
         }
+        if let Some(pause) = retry::pause_left(&mut self.draft) {
+            return pause;
+        }
         run::sweep(&mut self.draft);
         if let Err(problem) = accept::storage(self.draft.seen, &self.spec.storage.name) {
             return run::wait_for(&mut self.draft, ACCEPTED, problem);
         }
-        let attached = match self.choose() {
-            Ok(attached) => attached,
+        let Choice { attached, why } = match self.known().choose() {
+            Ok(choice) => choice,
             Err(Stop::Wait(problem)) => return run::wait_for(&mut self.draft, ACCEPTED, problem),
             Err(Stop::Fail(failure)) => {
                 self.draft.note_failure(failure);
@@ -106,7 +121,8 @@ impl Next<'_> {
             return run::wait_for(&mut self.draft, ACCEPTED, problem);
         }
         self.draft.enter(Phase::Pending);
-        self.draft.condition(ACCEPTED, "True", "Accepted", format!("tablet {} is backed up", tablet.alias));
+        self.draft.condition(ACCEPTED, "True", "Accepted", format!("tablet {} is backed up: {why}", tablet.alias));
+        self.tablet_choice = Some(why);
         self.draft.status.shard = Some(tablet.shard.to_string());
         self.draft.status.tablet_alias = Some(tablet.alias.to_string());
         if let Some(wait) = run::lock(&mut self.draft, &[Lock::shard(&tablet.shard), Lock::tablet(&tablet.alias)]) {
@@ -118,81 +134,9 @@ impl Next<'_> {
         let started = super::draft::whole_seconds(self.draft.now);
         self.draft.status.start_time = Some(self.draft.time());
         self.draft.status.backup_name = Some(names::backup_name(started, &tablet.alias));
-        self.draft.intend(JobPurpose::Backup, self.try_number());
+        self.draft.intend_next(JobPurpose::Backup);
         self.draft.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
         Requeue::After(AT_ONCE)
-    }
-
-    fn try_number(&self) -> i32 {
-        i32::try_from(self.tried.len()).unwrap_or(i32::MAX - 1) + 1
-    }
-
-    /// The tablet that the spec names, or the next of its shard.
-    fn choose(&self) -> Result<Attached, Stop> {
-        let seen = self.draft.seen;
-        if let Some(alias) = &self.spec.tablet {
-            let attached = accept::tablet(seen, alias).map_err(Stop::Wait)?;
-            ready(&attached.tablet).map_err(Stop::Wait)?;
-            accept::running(&attached).map_err(Stop::Wait)?;
-            return Ok(attached);
-        }
-        let Some(shard) = &self.spec.shard else {
-            let text = "the spec names neither tablet nor shard: create the object again with one of them";
-            return Err(Stop::Wait(("SpecInvalid", text.to_owned())));
-        };
-        let candidates = accept::of_shard(seen, shard);
-        if candidates.is_empty() {
-            let text = format!(
-                "no pod of a replica or rdonly tablet of {shard} in this namespace (by the labels {} and {}): start one, or \
-                 correct spec.shard",
-                seen.settings.tablet_labels.keyspace, seen.settings.tablet_labels.shard
-            );
-            return Err(Stop::Wait(("TabletNotFound", text)));
-        }
-        let tried = |alias: &str| self.tried.iter().filter(|tried| tried.tablet_alias == alias).count();
-        let mut problems = Vec::new();
-        for tablet in &candidates {
-            let alias = tablet.alias.to_string();
-            if tried(&alias) > 0 {
-                continue;
-            }
-            match usable(seen, tablet, &self.draft.owner.uid) {
-                Ok(attached) => return Ok(attached),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if let Some((reason, _)) = problems.first() {
-            let all: Vec<&str> = problems.iter().map(|(_, message)| message.as_str()).collect();
-            return Err(Stop::Wait((reason, format!("no tablet of {shard} can be backed up now: {}", all.join("; ")))));
-        }
-        // All were tried. A primary is what is left when the spec allows it, once.
-        let again = candidates.iter().any(|tablet| tried(&tablet.alias.to_string()) > 1);
-        let is_primary = |tablet: &&Tablet| {
-            let alias = tablet.alias.to_string();
-            self.tried.iter().any(|tried| tried.tablet_alias == alias && tried.reason == PRIMARY)
-        };
-        match candidates.iter().find(is_primary).filter(|_| self.spec.allow_primary && !again) {
-            Some(tablet) => usable(seen, tablet, &self.draft.owner.uid).map_err(Stop::Wait),
-            None => Err(Stop::Fail(self.none_left())),
-        }
-    }
-
-    /// The failure of a shard none of whose tablets could be backed up: that of the last one that was no primary.
-    fn none_left(&self) -> FailureStatus {
-        let telling = self.tried.iter().rev().find(|tried| tried.reason != PRIMARY).or(self.tried.last());
-        let tried: Vec<String> = self.tried.iter().map(|t| format!("{} ({})", t.tablet_alias, t.reason)).collect();
-        FailureStatus {
-            reason: telling.map_or_else(|| PRIMARY.to_owned(), |tried| tried.reason.clone()),
-            message: format!(
-                "no tablet of the shard could be backed up; tried {}: {}",
-                tried.join(", "),
-                telling.map(|tried| tried.message.clone()).unwrap_or_default()
-            ),
-            remedy: "bring up a replica or rdonly tablet whose mysqlctld answers, or set allowPrimary: true, and create the \
-                     object again"
-                .to_owned(),
-            log_tail: Vec::new(),
-        }
     }
 
     fn watch(&mut self, job: &EngineJob) -> Requeue {
@@ -204,6 +148,8 @@ impl Next<'_> {
             Stage::Launch => self.launch(job),
             Stage::Wait(requeue) => requeue,
             Stage::Ended { outcome, log_tail } => self.ended(&outcome, &log_tail),
+            // The pod of another tablet may start: it runs on another node.
+            Stage::NeverStarted(failure) if self.spec.shard.is_some() => self.leave_tablet(failure, None),
             Stage::NeverStarted(failure) => {
                 self.draft.note_failure(failure);
                 run::fail(&mut self.draft)
@@ -231,10 +177,8 @@ impl Next<'_> {
                 return run::wait_for(&mut self.draft, ACCEPTED, problem);
             }
         };
-        // With shard, a tablet is tried a second time only because it is a primary that may be taken.
-        let second_time = self.tried.iter().any(|tried| tried.tablet_alias == attached.tablet.alias.to_string());
-        let allow_primary = self.spec.allow_primary && (self.spec.tablet.is_some() || second_time);
-        let made = launch::backup(&self.draft, self.spec, &attached, stored, job, allow_primary);
+        let terms = self.known().terms(&attached.tablet.alias);
+        let made = launch::backup(&self.draft, self.spec, &attached, stored, job, terms);
         self.draft.status.ran_as = Some(launch::identity(&attached));
         self.tablet_image.clone_from(&attached.attachment.container.image);
         self.draft.actions.push(Action::CreateJob(Box::new(made)));
@@ -251,25 +195,38 @@ impl Next<'_> {
         }
         let failure = report::failure(outcome, log_tail);
         let recover = recovery::is_needed(outcome);
-        // Answers given before anything is touched: another tablet of the shard may do.
-        let next_one =
-            matches!(failure.reason.as_str(), PRIMARY | "SocketUnreachable" | "TabletDirInvalid" | "TabletBusy");
-        if self.spec.shard.is_some() && next_one && !recover {
-            let alias = self.draft.status.tablet_alias.clone().unwrap_or_default();
-            self.draft.event("TryingNextTablet", format!("{alias}: {}: {}", failure.reason, failure.message));
-            self.tried.push(Tried { tablet_alias: alias, reason: failure.reason, message: failure.message });
-            self.draft.status.job = None;
-            self.draft.status.backup_name = None;
-            self.draft.status.progress = None;
-            return Requeue::After(AT_ONCE);
+        if self.spec.shard.is_some() && outcome.untouched && !recover && choice::another_may_do(&failure.reason) {
+            return self.leave_tablet(failure, outcome.lag_seconds.and_then(|lag| i64::try_from(lag).ok()));
         }
         self.draft.note_failure(failure);
         if recover { recovery::begin(&mut self.draft) } else { run::fail(&mut self.draft) }
     }
 
+    /// It could not be backed up, and nothing of it was touched: another tablet of the shard may do.
+    fn leave_tablet(&mut self, failure: FailureStatus, lag_seconds: Option<i64>) -> Requeue {
+        let alias = self.draft.status.tablet_alias.clone().unwrap_or_default();
+        let FailureStatus { reason, message, .. } = failure;
+        self.draft.event("TryingNextTablet", format!("{alias}: {reason}: {message}"));
+        self.tried.push(Tried { tablet_alias: alias, reason, message, lag_seconds });
+        self.draft.status.job = None;
+        self.draft.status.backup_name = None;
+        self.draft.status.progress = None;
+        Requeue::After(AT_ONCE)
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            spec: self.spec,
+            seen: self.draft.seen,
+            uid: &self.draft.owner.uid,
+            tried: &self.tried,
+            attempts: &self.draft.status.attempts,
+        }
+    }
+
     /// The object is being deleted: end the run, put the tablet back, remove the data if that was asked for.
     fn going(&mut self) -> Requeue {
-        if let Some(wait) = run::cancel(&mut self.draft, self.spec.pod_template.as_ref(), true) {
+        if let Some(wait) = run::delete(&mut self.draft, self.spec.pod_template.as_ref(), true) {
             return wait;
         }
         if self.spec.backup_name.is_some() {
@@ -287,34 +244,6 @@ impl Next<'_> {
         run::settle(&mut self.draft);
         Requeue::After(PATIENTLY)
     }
-}
-
-/// Why no tablet was chosen.
-enum Stop {
-    /// It may still come.
-    Wait(accept::Problem),
-    Fail(FailureStatus),
-}
-
-/// A tablet that has only just begun has no mysqld to back up yet; it will be ready by itself.
-fn ready(tablet: &Tablet) -> Result<(), accept::Problem> {
-    if tablet.ready {
-        return Ok(());
-    }
-    let text =
-        format!("pod {} of tablet {} is not ready: the backup starts when it is", tablet.pod_name(), tablet.alias);
-    Err(("TabletNotReady", text))
-}
-
-/// A tablet that `BackupShard` may take now: ready, attachable, and nobody else's at the moment.
-fn usable(seen: &Observed, tablet: &Tablet, uid: &str) -> Result<Attached, accept::Problem> {
-    ready(tablet)?;
-    if let Some(problem) = accept::busy(seen, &Lock::tablet(&tablet.alias), uid) {
-        return Err(problem);
-    }
-    let attached = accept::attach(seen, tablet.clone())?;
-    accept::running(&attached)?;
-    Ok(attached)
 }
 
 #[cfg(test)]

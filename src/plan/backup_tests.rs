@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::observed::{EngineSeen, Holder, ServerSeen};
-use super::super::world::{UID, World, failed, object, outcome, succeeded, tablet_pod};
+use super::super::world::{UID, World, failed, object, outcome, refused, succeeded, tablet_pod};
 use super::*;
 use crate::backup::failure::Reason;
 use crate::backup::report::{Operation, ReplicationOutcome};
@@ -164,7 +164,7 @@ fn a_shards_backup_takes_the_first_tablet_that_is_no_primary() {
     let mut world = of_shard();
     world.settle();
     assert_eq!(world.args()[1], "zone1-0000000100");
-    world.engine_ends(failed(Operation::Backup, Reason::TabletIsPrimary));
+    world.engine_ends(refused(Reason::TabletIsPrimary));
     assert_eq!(world.args()[1], "zone1-0000000101");
     assert!(!world.args().contains(&"--allow-primary".to_owned()));
     assert_eq!(phase(&world), Phase::Running, "and the phase did not go back");
@@ -191,10 +191,23 @@ fn a_shards_backup_skips_tablets_that_are_not_ready_busy_or_of_another_kind() {
     set(&mut world, "tablet-102", &|pod| {
         pod.metadata.labels.as_mut().unwrap().insert("planetscale.com/tablet-type".into(), "drained".into());
     });
+    let busy = world.seen.locks.clone();
+    world.seen.locks.clear();
+    set(&mut world, "tablet-101", &|pod| pod.status.as_mut().unwrap().conditions = None);
     world.settle();
     let (_, reason, message) = world.condition(ACCEPTED);
     assert_eq!(reason, "TabletNotReady");
-    assert!(message.contains("tablet-100") && message.contains("VitessRestore r"), "{message}");
+    assert!(message.contains("tablet-100") && message.contains("tablet-101"), "{message}");
+    assert!(!message.contains("tablet-102"), "a drained tablet is no candidate: {message}");
+    // What is only busy is stood in line for.
+    let ready = tablet_pod(101).status;
+    set(&mut world, "tablet-101", &|pod| pod.status.clone_from(&ready));
+    world.seen.locks = busy;
+    world.settle();
+    world.assert_condition(ENGINE_RUNNING, "False", "Busy");
+    assert!(world.condition(ENGINE_RUNNING).2.contains("VitessRestore r"), "{}", world.condition(ENGINE_RUNNING).2);
+    let queue = world.object.status.clone().unwrap().run.queue.unwrap();
+    assert_eq!(queue.wants, ["shard commerce/0", "tablet zone1-0000000101"]);
     world.seen.locks.clear();
     world.settle();
     assert_eq!(world.args()[1], "zone1-0000000101");
@@ -207,21 +220,21 @@ fn a_shard_of_primaries_only_fails_and_says_so_unless_a_primary_may_be_taken() {
         let mut world: World<VitessBackup> = World::with(object("VitessBackup", spec));
         for _ in 0..3 {
             world.settle();
-            world.engine_ends(failed(Operation::Backup, Reason::TabletIsPrimary));
+            world.engine_ends(refused(Reason::TabletIsPrimary));
         }
         world
     };
-    let mut refused = run(false);
-    assert_eq!(phase(&refused), Phase::Failed);
-    assert_eq!(failure(&refused).reason, "TabletIsPrimary");
-    assert!(failure(&refused).remedy.contains("allowPrimary"), "{:?}", failure(&refused));
-    refused.has_settled();
+    let mut denied = run(false);
+    assert_eq!(phase(&denied), Phase::Failed);
+    assert_eq!(failure(&denied).reason, "TabletIsPrimary");
+    assert!(failure(&denied).remedy.contains("allowPrimary"), "{:?}", failure(&denied));
+    denied.has_settled();
 
     let mut allowed = run(true);
     allowed.settle();
     assert_eq!((allowed.made.len(), allowed.args()[1].as_str()), (4, "zone1-0000000100"));
     assert!(allowed.args().contains(&"--allow-primary".to_owned()));
-    allowed.engine_ends(failed(Operation::Backup, Reason::TabletIsPrimary));
+    allowed.engine_ends(refused(Reason::TabletIsPrimary));
     assert_eq!(phase(&allowed), Phase::Failed, "once is enough");
 }
 
@@ -643,7 +656,7 @@ fn what_xtrabackup_failed_for_is_a_condition_an_event_and_the_failure() {
         Reason::ServerGone,
         Reason::XtrabackupFailed,
     ] {
-        let mut world = by_xtrabackup("xbstream", ("shard", "commerce/0"));
+        let mut world = by_xtrabackup("xbstream", ("tablet", "zone1-0000000101"));
         world.settle();
         world.engine_ends(failed(Operation::Backup, reason));
         assert_eq!((phase(&world), failure(&world).reason), (Phase::Failed, format!("{reason:?}")));

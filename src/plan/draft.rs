@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 
 use super::observed::Observed;
 use super::{Action, Event, Requeue};
-use crate::api::{EngineJob, FailureStatus, JobPurpose, Phase, ProgressStatus, RunStatus};
+use crate::api::{EngineJob, FailureStatus, JobPurpose, Phase, ProgressStatus, RunStatus, WaitingDeadlines};
 use crate::resources::job::Owner;
 use crate::resources::names;
 
@@ -30,12 +30,22 @@ pub const AT_ONCE: Duration = Duration::from_millis(100);
 /// How soon to look again at what is watched anyway.
 pub const PATIENTLY: Duration = Duration::from_secs(30);
 
+/// What a spec asks of its run, whatever it is for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub retries: i32,
+    /// To stop.
+    pub cancel: bool,
+    pub waiting: WaitingDeadlines,
+}
+
 /// The run that is planned for, and what the plan has so far.
 pub struct Draft<'a> {
     pub owner: Owner,
     pub seen: &'a Observed,
     pub now: Timestamp,
     pub status: RunStatus,
+    pub asked: Asked,
     pub actions: Vec<Action>,
     pub events: Vec<Event>,
     generation: Option<i64>,
@@ -56,6 +66,7 @@ impl<'a> Draft<'a> {
             seen,
             now,
             status: RunStatus { observed_generation: meta.generation, ..status },
+            asked: Asked::default(),
             actions: Vec::new(),
             events: Vec::new(),
             generation: meta.generation,
@@ -136,6 +147,13 @@ impl<'a> Draft<'a> {
 
     pub fn has_finalizer(&self, finalizer: &str) -> bool {
         self.finalizers.iter().any(|present| present == finalizer)
+    }
+
+    /// Notes the Job of a new try or look; its number was never used before.
+    pub fn intend_next(&mut self, purpose: JobPurpose) {
+        let number = self.status.launches.unwrap_or(0) + 1;
+        self.status.launches = Some(number);
+        self.intend(purpose, number);
     }
 
     /// Notes the Job that is to be made; it is made when this is on the object.

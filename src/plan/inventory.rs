@@ -224,6 +224,11 @@ impl Next<'_> {
                 self.failed(inventory, "False", "DeadlineExceeded", text)
             }
             EngineSeen::Running { told: _ } => Requeue::After(WATCH),
+            EngineSeen::Unreachable { node } => {
+                let text = format!("nothing is heard of node {node}, where the engine of Job {} runs", job.name);
+                self.reachable("Unknown", "NodeUnreachable", text);
+                Requeue::After(WATCH)
+            }
             EngineSeen::Ended { outcome: None, how, .. } => {
                 let text = format!("the engine ended without a word of how: {how}");
                 self.failed(inventory, "Unknown", "EngineLost", text)

@@ -10,7 +10,7 @@ use crate::api::{
     EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify, VitessBackupSpec,
     VitessBackupStorage, VitessRestoreSpec, VolumeTarget,
 };
-use crate::resources::command::{self, RestoreOnto};
+use crate::resources::command::{self, RestoreOnto, Terms};
 use crate::resources::drill::{self, DrillImage};
 use crate::resources::{job, pod, storage};
 
@@ -23,12 +23,12 @@ pub fn backup(
     attached: &Attached,
     stored: &VitessBackupStorage,
     planned: &EngineJob,
-    allow_primary: bool,
+    terms: Terms,
 ) -> Job {
     let Attached { tablet, attachment } = attached;
     let in_pod = storage::in_pod(&stored.spec);
     let started = draft.status.start_time.as_ref().map_or(draft.now, |time| time.0);
-    let args = command::backup(spec, &tablet.alias, &tablet.shard, attachment, &in_pod.args, allow_primary, started);
+    let args = command::backup(spec, &tablet.alias, &tablet.shard, attachment, &in_pod.args, terms, started);
     let template = spec.pod_template.clone().unwrap_or_default();
     let pod = pod::twin(&tablet.pod, attachment, &draft.seen.settings, &in_pod, args, &template);
     job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, &draft.seen.settings)
@@ -145,7 +145,7 @@ fn independent(
     let mut job = job::job(&draft.owner, *purpose, *number, SHORT_DEADLINE.0, pod, template, &draft.seen.settings);
     job.metadata.owner_references = None;
     if let Some(spec) = &mut job.spec {
-        spec.ttl_seconds_after_finished = Some(job::KEPT_SECONDS);
+        spec.ttl_seconds_after_finished = Some(draft.seen.settings.finished_pod_ttl_seconds);
     }
     job
 }

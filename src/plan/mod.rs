@@ -6,16 +6,24 @@
 
 pub mod accept;
 pub mod backup;
+mod choice;
+pub mod definitions;
 mod draft;
 pub mod inventory;
 mod launch;
+#[cfg(test)]
+mod lifecycle_tests;
 pub mod observed;
+mod queue;
 pub mod records;
 mod recovery;
 mod removal;
 mod report;
 pub mod restore;
+mod retry;
 mod run;
+#[cfg(test)]
+mod shard_tests;
 pub mod storage;
 pub mod verification;
 #[cfg(test)]

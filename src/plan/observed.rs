@@ -32,6 +32,8 @@ pub struct Observed {
     pub servers: Vec<ServerSeen>,
     /// Leases of ours in the namespace, by name.
     pub locks: BTreeMap<String, Holder>,
+    /// Runs of the namespace that wait for what others hold or want.
+    pub queue: Vec<Waiting>,
     /// This run's Jobs, by name.
     pub jobs: BTreeMap<String, JobSeen>,
     /// Engine pods of this run that have not ended, with the names of their Jobs (which may be gone).
@@ -72,6 +74,17 @@ impl ServerSeen {
     }
 }
 
+/// A run that waits for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// `<kind> <name>`.
+    pub name: String,
+    pub uid: String,
+    pub since: Timestamp,
+    /// What it wants, as [`Lock`] says it in words.
+    pub wants: Vec<String>,
+}
+
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -93,6 +106,7 @@ impl Observed {
             target_users: Vec::new(),
             servers: Vec::new(),
             locks: BTreeMap::new(),
+            queue: Vec::new(),
             jobs: BTreeMap::new(),
             live_pods: Vec::new(),
         }
@@ -129,6 +143,10 @@ pub enum EngineSeen {
     },
     Running {
         told: Told,
+    },
+    /// It ran when its node was last heard of.
+    Unreachable {
+        node: String,
     },
     /// It has ended; `outcome` is absent when it ended without a word.
     Ended {
@@ -200,10 +218,24 @@ fn engine(job: &Job, pod: Option<&Pod>, log: &str, now: Timestamp) -> EngineSeen
     if !is_live(pod, now) {
         return ended(last_outcome(log), "its pod does not stop and its node seems to be gone".to_owned());
     }
+    if let Some(node) = silent_node(pod) {
+        return EngineSeen::Unreachable { node };
+    }
     if state.is_some_and(|state| state.running.is_some()) {
         return EngineSeen::Running { told: told(log) };
     }
     starting(pod)
+}
+
+/// The node, when it has gone silent: the cluster's node controller then says of every pod there that it is not ready, and
+/// changes nothing else of what the kubelet had said last. That is 40 to 50 seconds after the node was last heard of.
+fn silent_node(pod: &Pod) -> Option<String> {
+    let container = container_status(pod)?;
+    let ran = container.ready && container.state.as_ref()?.running.is_some();
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let not_ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "False");
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    (ran && not_ready).then_some(node)
 }
 
 /// Why a Job ended, when it has.

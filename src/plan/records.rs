@@ -231,7 +231,8 @@ pub fn status_of(
     found: &Found,
     now: Timestamp,
 ) -> VitessBackupStatus {
-    let VitessBackupStatus { run, tried, tablet_image, verification } = before.cloned().unwrap_or_default();
+    let VitessBackupStatus { run, tablet_choice, tried, tablet_image, verification } =
+        before.cloned().unwrap_or_default();
     let Found { shard, has_manifest, files, backup } = found;
     let mut conditions = run.conditions;
     conditions.retain(|condition| condition.type_ != IN_STORAGE);
@@ -270,6 +271,7 @@ pub fn status_of(
             manifest: backup.manifest.clone(),
             ..run
         },
+        tablet_choice,
         tried,
         tablet_image,
         verification,

@@ -31,8 +31,14 @@ pub fn begin(draft: &mut Draft<'_>) -> Requeue {
     draft.enter(Phase::Running);
     draft.condition(TABLET_RECOVERED, "Unknown", "Recovering", "an engine that puts the tablet back is about to run");
     draft.warning("Recovering", "the engine was lost or failed half-way: putting the tablet back");
-    draft.intend(JobPurpose::Recover, 1);
+    let number = before(draft) + 1;
+    draft.intend(JobPurpose::Recover, number);
     Requeue::After(AT_ONCE)
+}
+
+/// How many recoveries earlier tries of the run can have had: each Job of a run has a name of its own.
+fn before(draft: &Draft<'_>) -> i32 {
+    i32::try_from(draft.status.attempts.len()).unwrap_or(0) * TRIES
 }
 
 /// Goes on; ends the run when the tablet is back, or cannot be brought back.
@@ -91,8 +97,9 @@ fn launch_recover(draft: &mut Draft<'_>, template: Option<&PodTemplate>, job: &E
 }
 
 fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Requeue {
-    if job.number >= TRIES || is_over(draft) {
-        return give_up(draft, reason, &format!("{message} (try {} of {TRIES})", job.number));
+    let tries = job.number - before(draft);
+    if tries >= TRIES || is_over(draft) {
+        return give_up(draft, reason, &format!("{message} (try {tries} of {TRIES})"));
     }
     draft.condition(TABLET_RECOVERED, "Unknown", reason, message);
     draft.intend(JobPurpose::Recover, job.number + 1);

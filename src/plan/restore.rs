@@ -1,13 +1,15 @@
 //! What to do next for a VitessRestore.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::accept::{self, Attached, Problem};
-use super::draft::{ACCEPTED, AT_ONCE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE, whole_seconds};
+use super::draft::{ACCEPTED, AT_ONCE, Asked, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE, whole_seconds};
 use super::observed::{Observed, seconds_since};
 use super::run::{self, Stage};
-use super::{Action, Plan, Requeue, launch, recovery, report};
+use super::{Action, Plan, Requeue, launch, recovery, report, retry};
 use crate::api::{
     EngineJob, GoDuration, JobPurpose, Phase, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
     VitessRestoreStatus, VolumeTarget,
@@ -20,14 +22,18 @@ use crate::topo::TabletAlias;
 
 /// The plan for this restore. `now` is the only clock.
 pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
-    let VitessRestoreStatus { run, next_lookup_time, lookups, started_empty } =
+    let VitessRestoreStatus { run, next_lookup_time, waiting_since, lookups, started_empty } =
         restore.status.clone().unwrap_or_default();
-    let draft = Draft::new("VitessRestore", &restore.metadata, run, seen, now);
-    let mut next = Next { spec: &restore.spec, draft, next_lookup_time, lookups, started_empty };
+    let mut draft = Draft::new("VitessRestore", &restore.metadata, run, seen, now);
+    let VitessRestoreSpec { retries, cancel, waiting_deadlines, .. } = &restore.spec;
+    let waiting = waiting_deadlines.clone().unwrap_or_default();
+    draft.asked = Asked { retries: *retries, cancel: *cancel, waiting };
+    let mut next = Next { spec: &restore.spec, draft, next_lookup_time, waiting_since, lookups, started_empty };
     let requeue = next.decide();
-    let Next { spec: _, draft, next_lookup_time, lookups, started_empty } = next;
+    let Next { spec: _, draft, next_lookup_time, waiting_since, lookups, started_empty } = next;
     let finished = draft.finish(requeue);
-    let status = finished.status.map(|run| VitessRestoreStatus { run, next_lookup_time, lookups, started_empty });
+    let status =
+        finished.status.map(|run| VitessRestoreStatus { run, next_lookup_time, waiting_since, lookups, started_empty });
     Plan { actions: finished.actions, status, requeue: finished.requeue, events: finished.events }
 }
 
@@ -36,6 +42,7 @@ struct Next<'a> {
     spec: &'a VitessRestoreSpec,
     draft: Draft<'a>,
     next_lookup_time: Option<Time>,
+    waiting_since: Option<Time>,
     lookups: Option<i32>,
     started_empty: Option<bool>,
 }
@@ -50,7 +57,7 @@ impl<'a> Next<'a> {
     fn decide(&mut self) -> Requeue {
         if self.draft.deleted_at().is_some() {
             let (template, attached) = (self.spec.pod_template.as_ref(), self.is_attached());
-            if let Some(wait) = run::cancel(&mut self.draft, template, attached) {
+            if let Some(wait) = run::delete(&mut self.draft, template, attached) {
                 return wait;
             }
             run::settle(&mut self.draft);
@@ -58,6 +65,13 @@ impl<'a> Next<'a> {
         }
         if self.draft.phase().is_final() {
             return run::settle(&mut self.draft);
+        }
+        if self.spec.cancel {
+            let (template, attached) = (self.spec.pod_template.as_ref(), self.is_attached());
+            if let Some(wait) = run::cancel(&mut self.draft, template, attached) {
+                self.next_lookup_time = None;
+                return wait;
+            }
         }
         if self.draft.status.failure.is_some() {
             return recovery::next(&mut self.draft, self.spec.pod_template.as_ref());
@@ -80,7 +94,13 @@ impl<'a> Next<'a> {
     fn prepare(&mut self) -> Requeue {
         self.draft.status.storage_name = Some(self.spec.storage.name.clone());
         self.draft.status.shard = Some(self.spec.shard.to_string());
+        if let Some(pause) = retry::pause_left(&mut self.draft) {
+            return pause;
+        }
         run::sweep(&mut self.draft);
+        if let Some(over) = self.waited_long_enough() {
+            return over;
+        }
         if let Some(pause) = self.until_next_lookup() {
             // Between looks the tablet is anybody's.
             run::release_locks(&mut self.draft);
@@ -106,15 +126,33 @@ impl<'a> Next<'a> {
         let now = self.draft.time();
         self.draft.status.start_time.get_or_insert(now);
         self.next_lookup_time = None;
-        self.draft.intend(JobPurpose::Restore, self.lookups.unwrap_or(0) + 1);
+        self.draft.intend_next(JobPurpose::Restore);
         self.draft.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
         Requeue::After(AT_ONCE)
     }
 
     fn until_next_lookup(&self) -> Option<Requeue> {
         let at = self.next_lookup_time.as_ref()?;
-        let wait = at.0.duration_since(self.draft.now);
-        std::time::Duration::try_from(wait).ok().filter(|wait| !wait.is_zero()).map(Requeue::After)
+        let wait = Duration::try_from(at.0.duration_since(self.draft.now)).ok().filter(|wait| !wait.is_zero())?;
+        Some(Requeue::After(self.wait_left().map_or(wait, |left| wait.min(left))))
+    }
+
+    /// How much longer a backup is waited for; `None`: for ever, or none is waited for.
+    fn wait_left(&self) -> Option<Duration> {
+        let GoDuration(limit) = self.spec.wait_for_backup_deadline?;
+        let since = self.waiting_since.as_ref()?.0;
+        Some(limit.saturating_sub(Duration::from_secs(seconds_since(since, self.draft.now))))
+    }
+
+    /// Ends the run when no backup came in time.
+    fn waited_long_enough(&mut self) -> Option<Requeue> {
+        if !self.wait_left()?.is_zero() {
+            return None;
+        }
+        let limit = self.spec.wait_for_backup_deadline.unwrap_or_default().0;
+        let text = format!("{} has no backup in storage {}", self.spec.shard, self.spec.storage.name);
+        self.next_lookup_time = None;
+        Some(run::wait_is_over(&mut self.draft, "waitForBackupDeadline", limit, &text))
     }
 
     fn target(&self) -> Result<Target<'a>, Problem> {
@@ -170,7 +208,7 @@ impl<'a> Next<'a> {
         match stage {
             Stage::Launch => self.launch(job),
             Stage::Wait(requeue) => requeue,
-            Stage::Ended { outcome, log_tail } => self.ended(job, &outcome, &log_tail),
+            Stage::Ended { outcome, log_tail } => self.ended(&outcome, &log_tail),
             Stage::NeverStarted(failure) => {
                 self.draft.note_failure(failure);
                 run::fail(&mut self.draft)
@@ -210,7 +248,7 @@ impl<'a> Next<'a> {
         Requeue::After(WATCH_ENGINE)
     }
 
-    fn ended(&mut self, job: &EngineJob, outcome: &Outcome, log_tail: &[String]) -> Requeue {
+    fn ended(&mut self, outcome: &Outcome, log_tail: &[String]) -> Requeue {
         report::replication(&mut self.draft, outcome);
         match outcome.verdict {
             Verdict::Succeeded => {
@@ -221,12 +259,12 @@ impl<'a> Next<'a> {
             }
             Verdict::NoBackup if self.waits() => {
                 let text = format!("{} has no backup in storage {} yet", self.spec.shard, self.spec.storage.name);
-                self.wait_for_backup(job, "NoBackupYet", &text)
+                self.wait_for_backup("NoBackupYet", &text)
             }
             // One may be under way; Vitess goes on waiting too.
             Verdict::Failed if self.waits() && none_is_complete(outcome) => {
                 let text = outcome.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
-                self.wait_for_backup(job, "NoCompleteBackupYet", &text)
+                self.wait_for_backup("NoCompleteBackupYet", &text)
             }
             Verdict::StartedEmpty | Verdict::NoBackup => {
                 self.started_empty = Some(true);
@@ -245,7 +283,7 @@ impl<'a> Next<'a> {
         }
     }
 
-    fn wait_for_backup(&mut self, job: &EngineJob, reason: &str, text: &str) -> Requeue {
+    fn wait_for_backup(&mut self, reason: &str, text: &str) -> Requeue {
         let interval = self.spec.wait_for_backup_interval.0;
         let next = whole_seconds(self.draft.now + interval);
         let message = format!("{text}: storage is looked at again at {next}");
@@ -256,10 +294,12 @@ impl<'a> Next<'a> {
         self.draft.enter(Phase::WaitingForBackup);
         self.draft.status.job = None;
         self.draft.status.progress = None;
-        self.lookups = Some(job.number);
+        self.lookups = Some(self.lookups.unwrap_or(0) + 1);
+        let now = self.draft.time();
+        self.waiting_since.get_or_insert(now);
         self.next_lookup_time = Some(Time(next));
         run::release_locks(&mut self.draft);
-        Requeue::After(std::time::Duration::from_secs(seconds_since(self.draft.now, next).max(1)))
+        Requeue::After(Duration::from_secs(seconds_since(self.draft.now, next).max(1)))
     }
 
     /// A tablet may have to be put back; files at rest are as they are, and the restore is run again.

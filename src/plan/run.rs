@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use super::draft::{AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
+use jiff::Timestamp;
+
+use super::draft::{AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, TABLET_RECOVERED, WATCH_ENGINE};
 use super::observed::{EngineSeen, JobSeen, seconds_since};
-use super::{Action, Requeue, accept, recovery, report};
-use crate::api::{EngineJob, FailureStatus, Phase, PodTemplate};
+use super::{Action, Requeue, queue, recovery, report, retry};
+use crate::api::{EngineJob, FailureStatus, GoDuration, JobPurpose, Phase, PodTemplate};
 use crate::backup::failure::Reason;
 use crate::backup::report::Outcome;
 use crate::resources::names::{self, Lock};
 
 /// How long a pod may take to start: pulling an image, waiting for room on the node.
 const START_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// How soon to look whether another run has given back what this one waits for; Leases are watched besides.
-const BUSY: Duration = Duration::from_secs(10);
+/// How soon to look again at an engine whose node is silent; its pod is watched besides.
+const UNREACHABLE: Duration = Duration::from_secs(10);
 
 /// What the Job of `status.job` asks for.
 pub enum Stage {
@@ -35,8 +37,7 @@ pub enum Stage {
 pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
     let Some(seen) = draft.seen.jobs.get(&job.name) else {
         if job.uid.is_some() {
-            let how = format!("Job {} is gone, and nobody saw its end", job.name);
-            return Stage::Lost(lost(&how, Vec::new()));
+            return gone(draft, &format!("Job {} is gone, and nobody saw its end", job.name));
         }
         let wait = job.launch_time.as_ref().map_or(0, |time| seconds_since(draft.now, time.0));
         if wait > 0 {
@@ -51,23 +52,32 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
         return Stage::Wait(Requeue::After(PATIENTLY));
     }
     if job.uid.as_ref().is_some_and(|known| *known != uid) {
-        let how = format!("Job {} was deleted and another one made under its name", job.name);
-        return Stage::Lost(lost(&how, Vec::new()));
+        return gone(draft, &format!("Job {} was deleted and another one made under its name", job.name));
     }
     if job.uid.is_none() {
         draft.event("EngineLaunched", format!("Job {} runs the engine", job.name));
         draft.status.job = Some(EngineJob { uid: Some(uid), ..job.clone() });
     }
+    let ran = job.uid.is_some() && draft.find_condition(ENGINE_RUNNING).is_some_and(|known| known.status != "False");
     match engine {
+        EngineSeen::Starting { .. } if ran => {
+            // A pod does not start twice: the one that ran is gone, and the Job has not said so yet.
+            draft.actions.push(Action::DeleteJob(job.name.clone()));
+            gone(draft, &format!("the pod of Job {} is gone, and nobody saw its end", job.name))
+        }
         EngineSeen::Starting { reason, message } => starting(draft, job, &reason, &message),
         EngineSeen::Running { told } => {
-            if !draft.has_condition(ENGINE_RUNNING, "True") {
+            if !ran {
                 draft.event("EngineStarted", format!("the engine of Job {} runs", job.name));
             }
             draft.condition(ENGINE_RUNNING, "True", "Running", format!("the engine of Job {} runs", job.name));
             let before = draft.status.progress.take();
             draft.status.progress = report::progress(&told, before.clone()).or(before);
             Stage::Wait(Requeue::After(WATCH_ENGINE))
+        }
+        EngineSeen::Unreachable { node } => {
+            unreachable(draft, &node);
+            Stage::Wait(Requeue::After(UNREACHABLE))
         }
         EngineSeen::Ended { outcome: Some(outcome), how: _, log_tail } => {
             draft.condition(ENGINE_RUNNING, "False", "Ended", format!("the engine of Job {} has ended", job.name));
@@ -80,23 +90,44 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
     }
 }
 
+fn gone(draft: &mut Draft<'_>, how: &str) -> Stage {
+    draft.condition(ENGINE_RUNNING, "False", "EngineLost", how);
+    Stage::Lost(lost(how, Vec::new()))
+}
+
+/// Nothing can be done for a tablet whose node is silent: the engine may well be at work there.
+fn unreachable(draft: &mut Draft<'_>, node: &str) {
+    let message = format!(
+        "node {node} of the engine's pod does not answer: the run goes on when it does again; when the node is gone for good, \
+         delete it (kubectl delete node {node}), and the tablet is put back where its volume goes"
+    );
+    if draft.find_condition(ENGINE_RUNNING).is_none_or(|known| known.reason != "NodeUnreachable") {
+        draft.warning("NodeUnreachable", message.clone());
+    }
+    draft.condition(ENGINE_RUNNING, "Unknown", "NodeUnreachable", message);
+}
+
 fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Stage {
     draft.condition(ENGINE_RUNNING, "False", reason, message);
+    let asked = draft.asked.waiting.engine_start.filter(|_| is_the_runs_own(job.purpose));
+    let limit = asked.map_or(START_LIMIT, |GoDuration(limit)| limit);
     let waited = job.launch_time.as_ref().map_or(0, |time| seconds_since(time.0, draft.now));
-    if waited < START_LIMIT.as_secs() {
+    if waited < limit.as_secs() {
         return Stage::Wait(Requeue::After(WATCH_ENGINE));
     }
     draft.actions.push(Action::DeleteJob(job.name.clone()));
     Stage::NeverStarted(FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
-        message: format!(
-            "the engine's pod did not start within {} minutes: {reason}: {message}",
-            START_LIMIT.as_secs() / 60
-        ),
+        message: format!("the engine's pod did not start within {}: {reason}: {message}", GoDuration(limit)),
         remedy: "nothing was touched: put right what keeps the pod from starting, and create the object again"
             .to_owned(),
         log_tail: Vec::new(),
     })
+}
+
+/// Not for tidying up after one.
+fn is_the_runs_own(purpose: JobPurpose) -> bool {
+    matches!(purpose, JobPurpose::Backup | JobPurpose::Restore)
 }
 
 fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
@@ -113,12 +144,45 @@ fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
 pub fn wait_for(draft: &mut Draft<'_>, condition: &str, problem: (&'static str, String)) -> Requeue {
     let (reason, message) = problem;
     draft.enter(Phase::Pending);
+    draft.status.queue = None;
     if draft.find_condition(condition).is_none_or(|known| known.reason != reason) {
         draft.warning(reason, message.clone());
     }
-    draft.condition(condition, "False", reason, message);
+    draft.condition(condition, "False", reason, message.clone());
     draft.waits_for(reason);
-    Requeue::After(PATIENTLY)
+    let since = draft.find_condition(condition).map_or(draft.now, |known| known.last_transition_time.0);
+    let limit = draft.asked.waiting.accepted;
+    no_longer_than(draft, ("accepted", limit), since, PATIENTLY, &message)
+}
+
+/// Looks again in a while, or fails the run when it has waited for longer than its spec allows. `limit` has the name of the
+/// deadline in the spec's waitingDeadlines.
+pub fn no_longer_than(
+    draft: &mut Draft<'_>,
+    (name, limit): (&str, Option<GoDuration>),
+    since: Timestamp,
+    pause: Duration,
+    message: &str,
+) -> Requeue {
+    let Some(GoDuration(limit)) = limit else { return Requeue::After(pause) };
+    let left = limit.saturating_sub(Duration::from_secs(seconds_since(since, draft.now)));
+    if !left.is_zero() {
+        return Requeue::After(pause.min(left));
+    }
+    wait_is_over(draft, &format!("waitingDeadlines.{name}"), limit, message)
+}
+
+/// Fails a run that waited for too long; there is nothing to put back, and another try would wait as long.
+pub fn wait_is_over(draft: &mut Draft<'_>, deadline: &str, limit: Duration, message: &str) -> Requeue {
+    draft.note_failure(FailureStatus {
+        reason: format!("{:?}", Reason::DeadlineExceeded),
+        message: format!("waited for {}, as long as spec.{deadline} allows: {message}", GoDuration(limit)),
+        remedy: "nothing was touched: put right what was waited for or allow more time, and create the object again"
+            .to_owned(),
+        log_tail: Vec::new(),
+    });
+    draft.status.queue = None;
+    end(draft)
 }
 
 /// Ends the run well. What it held is given back next, see [`settle`].
@@ -127,20 +191,35 @@ pub fn succeed(draft: &mut Draft<'_>, message: &str) -> Requeue {
     draft.status.finished_time = Some(draft.time());
     draft.status.job = None;
     draft.condition(COMPLETE, "True", "Succeeded", message);
+    if draft.has_condition(TABLET_RECOVERED, "False") {
+        draft.condition(TABLET_RECOVERED, "True", "Superseded", "a later try left the tablet as it should be");
+    }
     draft.event("Succeeded", message);
     Requeue::After(AT_ONCE)
 }
 
-/// Ends the run badly, with the failure that is on the status. All that can be put back has been.
+/// Tries again when the spec has a try left, else ends the run badly, with the failure that is on the status. All that can
+/// be put back has been.
 pub fn fail(draft: &mut Draft<'_>) -> Requeue {
+    retry::after(draft).unwrap_or_else(|| end(draft))
+}
+
+/// Ends the run badly.
+fn end(draft: &mut Draft<'_>) -> Requeue {
     let FailureStatus { reason, message, remedy, log_tail: _ } = draft.status.failure.clone().unwrap_or_default();
     let cancelled = reason == format!("{:?}", Reason::Cancelled);
     draft.enter(if cancelled { Phase::Cancelled } else { Phase::Failed });
     draft.status.finished_time = Some(draft.time());
     draft.status.job = None;
+    draft.status.queue = None;
+    draft.status.next_try_time = None;
     if let Some(progress) = &mut draft.status.progress {
         progress.summary = None;
     }
+    let message = match draft.status.attempts.len() {
+        0 => message,
+        failed => format!("after {} tries: {message}", failed + 1),
+    };
     draft.condition(COMPLETE, "False", &reason, format!("{message}; {remedy}"));
     draft.warning(if cancelled { "Cancelled" } else { "Failed" }, format!("{reason}: {message}; {remedy}"));
     Requeue::After(AT_ONCE)
@@ -151,14 +230,11 @@ pub fn fail(draft: &mut Draft<'_>) -> Requeue {
 /// The run's finalizer comes with the locks: from here on somebody has to tidy up before the object goes.
 pub fn lock(draft: &mut Draft<'_>, wanted: &[Lock]) -> Option<Requeue> {
     let uid = draft.owner.uid.clone();
-    if let Some((_, message)) = wanted.iter().find_map(|lock| accept::busy(draft.seen, lock, &uid)) {
-        if draft.find_condition(ENGINE_RUNNING).is_none_or(|known| known.reason != "Busy") {
-            draft.event("Waiting", message.clone());
-        }
-        draft.condition(ENGINE_RUNNING, "False", "Busy", message);
-        draft.waits_for("Busy");
-        return Some(Requeue::After(BUSY));
+    let has_all = wanted.iter().all(|lock| draft.seen.holds(lock, &uid));
+    if !has_all && let Some(wait) = queue::wait(draft, wanted) {
+        return Some(wait);
     }
+    draft.status.queue = None;
     let stale = draft
         .seen
         .locks
@@ -177,36 +253,55 @@ pub fn lock(draft: &mut Draft<'_>, wanted: &[Lock]) -> Option<Requeue> {
 
 /// Ends a run whose object is being deleted; `None` when it has ended, or never began. `attached` says whether there is a
 /// tablet to put back.
-pub fn cancel(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool) -> Option<Requeue> {
+pub fn delete(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool) -> Option<Requeue> {
     let began = draft.has_finalizer(names::FINALIZER_RUN) && !draft.phase().is_final();
     if !began || draft.seen.namespace_terminating {
         return None;
     }
+    let message = "the object was deleted while its run was under way";
+    Some(stop(draft, template, attached, message, "create it again to run again"))
+}
+
+/// Ends a run that was told to stop (`spec.cancel`); `None` when its engine has ended already: then its outcome counts.
+pub fn cancel(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool) -> Option<Requeue> {
+    let current = draft.status.job.as_ref().filter(|job| is_the_runs_own(job.purpose));
+    let seen = current.and_then(|job| draft.seen.jobs.get(&job.name));
+    if draft.status.failure.is_none()
+        && seen.is_some_and(|job| matches!(job.engine, EngineSeen::Ended { outcome: Some(_), .. }))
+    {
+        return None;
+    }
+    Some(stop(draft, template, attached, "spec.cancel was set", "create a new object to run again"))
+}
+
+fn stop(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool, message: &str, remedy: &str) -> Requeue {
     if draft.status.failure.is_none() {
         draft.note_failure(FailureStatus {
             reason: format!("{:?}", Reason::Cancelled),
-            message: "the object was deleted while its run was under way".to_owned(),
-            remedy: "create it again to run again".to_owned(),
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
             log_tail: Vec::new(),
         });
+        draft.status.queue = None;
         let jobs: Vec<Action> = draft.seen.jobs.keys().map(|name| Action::DeleteJob(name.clone())).collect();
         let launched = !jobs.is_empty() || draft.status.job.as_ref().is_some_and(|job| job.uid.is_some());
         draft.actions.extend(jobs);
-        if !launched {
-            fail(draft);
-            return Some(Requeue::After(AT_ONCE));
+        // Between two tries nothing runs, and the tablet was put back.
+        if !launched || draft.status.next_try_time.is_some() {
+            return end(draft);
         }
+        draft.condition(ENGINE_RUNNING, "False", "Stopping", "the engine was told to stop");
         if attached {
-            return Some(recovery::begin(draft));
+            return recovery::begin(draft);
         }
     }
     if attached {
-        return Some(recovery::next(draft, template));
+        return recovery::next(draft, template);
     }
     if draft.seen.live_pods.is_empty() && draft.seen.jobs.is_empty() {
-        fail(draft);
+        end(draft);
     }
-    Some(Requeue::After(WATCH_ENGINE))
+    Requeue::After(WATCH_ENGINE)
 }
 
 /// Gives back what an ended run held: Jobs may go after a while, locks are free, the object can be deleted.

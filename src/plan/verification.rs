@@ -212,6 +212,11 @@ impl Going<'_, '_> {
                 self.status.progress = report::progress(&told, before.clone()).or(before);
                 Requeue::After(WATCH_ENGINE)
             }
+            EngineSeen::Unreachable { node } => {
+                let message = format!("nothing is heard of node {node}, where Job {} verifies the backup", job.name);
+                self.draft.condition(VERIFIED, "Unknown", "NodeUnreachable", message);
+                Requeue::After(WATCH_ENGINE)
+            }
             EngineSeen::Ended { outcome: Some(outcome), how: _, log_tail } => self.ended(job, &outcome, &log_tail),
             EngineSeen::Ended { outcome: None, how, log_tail } => self.again(job, lost(&how, log_tail)),
         }

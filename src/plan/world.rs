@@ -295,3 +295,8 @@ pub fn failed(operation: Operation, reason: Reason) -> Outcome {
     let failure = Failure { reason, message: "it failed".into(), remedy: "mend it".into() };
     Outcome { failure: Some(failure), ..outcome(operation, Verdict::Failed) }
 }
+
+/// An engine that would not touch the tablet.
+pub fn refused(reason: Reason) -> Outcome {
+    Outcome { untouched: true, ..failed(Operation::Backup, reason) }
+}

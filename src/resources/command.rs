@@ -28,6 +28,14 @@ pub enum RestoreOnto<'a> {
     },
 }
 
+/// What a backup is told about the tablet's role and lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub allow_primary: bool,
+    /// `None`: as far behind as it likes.
+    pub max_lag: Option<GoDuration>,
+}
+
 /// `vitess-backup backup <alias> …`. `started` is part of the backup's name, so that a run that is launched again has
 /// the same.
 pub fn backup(
@@ -36,7 +44,7 @@ pub fn backup(
     shard: &KeyspaceShard,
     attachment: &Attachment,
     storage: &[String],
-    allow_primary: bool,
+    terms: Terms,
     started: jiff::Timestamp,
 ) -> Vec<String> {
     let mut args = vec!["backup".to_owned(), tablet.to_string()];
@@ -50,9 +58,8 @@ pub fn backup(
     });
     args.extend(spec.concurrency.filter(|_| builtin).map(|n| format!("--concurrency={n}")));
     args.extend(spec.compression.iter().flat_map(compression));
-    if allow_primary {
-        args.push("--allow-primary".to_owned());
-    }
+    args.extend(terms.allow_primary.then(|| "--allow-primary".to_owned()));
+    args.extend(terms.max_lag.map(|limit| format!("--max-replication-lag={limit}")));
     args.extend(limits(spec.bandwidth_limit.as_ref(), spec.pod_template.as_ref()));
     args.extend(match spec.engine {
         BackupEngine::Builtin => builtin_options(spec.builtin.as_ref()),

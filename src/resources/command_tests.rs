@@ -17,14 +17,16 @@ fn attachment() -> Attachment {
     }
 }
 
+const PRIMARY: Terms = Terms { allow_primary: true, max_lag: None };
+
 /// What of the command line the spec's own fields make: all but where the tablet and the storage are, and the reporting.
-fn of_backup(fields: &Value, allow_primary: bool) -> Vec<String> {
+fn of_backup(fields: &Value, terms: Terms) -> Vec<String> {
     let mut spec = json!({"storage": {"name": "backups"}, "tablet": "zone1-0000000101"});
     spec.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
     let spec: VitessBackupSpec = serde_json::from_value(spec).unwrap();
     let (alias, shard) = ("zone1-0000000101".parse().unwrap(), "commerce/0".parse().unwrap());
     let started = "2026-11-22T10:00:00.5Z".parse().unwrap();
-    let args = backup(&spec, &alias, &shard, &attachment(), &["STORAGE".to_owned()], allow_primary, started);
+    let args = backup(&spec, &alias, &shard, &attachment(), &["STORAGE".to_owned()], terms, started);
     let common = [
         "backup",
         "zone1-0000000101",
@@ -57,9 +59,15 @@ fn owned(texts: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn a_tablet_of_a_shard_is_told_how_far_behind_it_may_be() {
+    let terms = Terms { allow_primary: false, max_lag: Some("1m30s".parse().unwrap()) };
+    assert!(of_backup(&json!({}), terms).contains(&"--max-replication-lag=1m30s".to_owned()));
+}
+
+#[test]
 fn a_backup_by_the_builtin_engine_is_told_what_the_spec_says() {
     let time = "--backup-time=2026-11-22T10:00:00Z";
-    assert_eq!(of_backup(&json!({}), false), ["--backup-engine-implementation=builtin", time]);
+    assert_eq!(of_backup(&json!({}), Terms::default()), ["--backup-engine-implementation=builtin", time]);
     let all = json!({
         "engine": "builtin", "concurrency": 8, "bandwidthLimit": "50Mi", "compression": {"engine": "zstd", "level": 3},
         "builtin": {"upgradeSafe": true, "allowIncomplete": true, "copyMode": "InPlace"},
@@ -67,7 +75,7 @@ fn a_backup_by_the_builtin_engine_is_told_what_the_spec_says() {
         "podTemplate": {"resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": 4}}},
     });
     assert_eq!(
-        of_backup(&all, true),
+        of_backup(&all, PRIMARY),
         [
             "--backup-engine-implementation=builtin",
             "--concurrency=8",
@@ -89,7 +97,7 @@ fn a_backup_by_the_builtin_engine_is_told_what_the_spec_says() {
 fn a_backup_by_xtrabackup_is_told_its_own_options_and_nothing_of_vtctld_and_concurrency() {
     let time = "--backup-time=2026-11-22T10:00:00Z";
     assert_eq!(
-        of_backup(&json!({"engine": "xtrabackup", "xtrabackup": {"user": "vt_backup"}}), false),
+        of_backup(&json!({"engine": "xtrabackup", "xtrabackup": {"user": "vt_backup"}}), Terms::default()),
         [
             "--backup-engine-implementation=xtrabackup",
             "--xtrabackup-user=vt_backup",
@@ -107,7 +115,7 @@ fn a_backup_by_xtrabackup_is_told_its_own_options_and_nothing_of_vtctld_and_conc
         "podTemplate": {"resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "2500m"}}},
     });
     assert_eq!(
-        of_backup(&all, true),
+        of_backup(&all, PRIMARY),
         [
             "--backup-engine-implementation=xtrabackup",
             "--compression-engine-name=zstd",
@@ -148,7 +156,7 @@ fn xtrabackup_gets_as_many_threads_as_the_container_asks_for_cores() {
         let fields = json!({
             "engine": "xtrabackup", "xtrabackup": {"user": "u"}, "podTemplate": {"resources": {"requests": requests}},
         });
-        let passed: Vec<String> = of_backup(&fields, false);
+        let passed: Vec<String> = of_backup(&fields, Terms::default());
         let passed: Vec<&str> = passed.iter().filter_map(|arg| arg.strip_prefix("--xtrabackup-parallel=")).collect();
         let expected: Vec<String> = threads.iter().map(i32::to_string).collect();
         assert_eq!(passed, expected, "{requests}");

@@ -11,9 +11,6 @@ use super::names;
 use super::settings::Settings;
 use crate::api::{GROUP, JobPurpose, PodTemplate, VERSION};
 
-/// How long a Job stays after its end, in seconds, once its outcome is on the object. No longer than it takes to read a
-/// log: a finished pod still counts as using the tablet's volume claim, which could not be deleted meanwhile.
-pub const KEPT_SECONDS: i32 = 60;
 /// What a Job may take on top of the engine's own deadline, for pulling images, scheduling and tidying up.
 const MARGIN: Duration = Duration::from_secs(30 * 60);
 

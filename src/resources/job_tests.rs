@@ -33,7 +33,8 @@ fn the_job_of_a_twin_has_the_tablets_place_volumes_and_user_and_none_of_its_priv
     let spec = read::<VitessBackup>(include_str!("fixtures/backup.yaml")).spec;
     let in_pod = storage::in_pod(&read::<VitessBackupStorage>(include_str!("fixtures/storage-nfs.yaml")).spec);
     let started = "2026-11-22T10:00:00Z".parse().unwrap();
-    let args = command::backup(&spec, &tablet.alias, &tablet.shard, &attachment, &in_pod.args, true, started);
+    let terms = command::Terms { allow_primary: true, max_lag: None };
+    let args = command::backup(&spec, &tablet.alias, &tablet.shard, &attachment, &in_pod.args, terms, started);
     let template = spec.pod_template.clone().unwrap();
     let pod = pod::twin(&tablet.pod, &attachment, &settings, &in_pod, args, &template);
     let job = job(&owner(), JobPurpose::Backup, 1, spec.deadline.0, pod, &template, &settings);

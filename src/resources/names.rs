@@ -130,6 +130,12 @@ impl Lock {
         Self::new("volume", claim_name)
     }
 
+    /// The lock that is `of` this, in words: `tablet zone1-0000000101`.
+    pub fn named(of: &str) -> Option<Self> {
+        let (kind, of) = of.split_once(' ')?;
+        Some(Self::new(kind, of))
+    }
+
     fn new(kind: &str, of: &str) -> Self {
         Self { lease: format!("vitess-backup-{kind}-{}", slug(of, 150)), of: format!("{kind} {of}") }
     }
@@ -167,6 +173,18 @@ mod tests {
         assert_eq!(long.len(), 63);
         assert!(long.ends_with("-5f3c2a9e-recover-12"), "{long}");
         assert_ne!(job_name("a", UID, JobPurpose::Backup, 1), job_name("a", "6f3c2a9e", JobPurpose::Backup, 1));
+    }
+
+    #[test]
+    fn a_lock_is_known_by_its_words() {
+        for lock in [
+            Lock::tablet(&"zone1-101".parse().unwrap()),
+            Lock::shard(&"commerce/-80".parse().unwrap()),
+            Lock::volume("data-101"),
+        ] {
+            assert_eq!(Lock::named(&lock.of), Some(lock));
+        }
+        assert_eq!(Lock::named("tablet"), None);
     }
 
     #[test]

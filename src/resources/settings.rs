@@ -16,7 +16,13 @@ pub struct Settings {
     pub tablet_selector: BTreeMap<String, String>,
     /// The container of a tablet's pod that runs mysqlctld; the one whose command says so when absent.
     pub mysqld_container: Option<String>,
+    /// How long a Job and its pod stay after their end, once the outcome is on the object.
+    pub finished_pod_ttl_seconds: i32,
 }
+
+/// No longer than it takes to read a log: a finished pod still counts as using the tablet's volume claim, which could not be
+/// deleted meanwhile.
+pub const FINISHED_POD_TTL_SECONDS: i32 = 60;
 
 /// The keys of the labels by which a pod is known as a tablet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +66,7 @@ impl Settings {
             tablet_labels: TabletLabels::default(),
             tablet_selector: BTreeMap::from([("planetscale.com/component".to_owned(), "vttablet".to_owned())]),
             mysqld_container: None,
+            finished_pod_ttl_seconds: FINISHED_POD_TTL_SECONDS,
         }
     }
 

@@ -49,9 +49,15 @@ impl Tablet {
         self.pod.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether `BackupShard` may choose it, by its pool.
-    pub fn may_be_backed_up(&self) -> bool {
-        matches!(self.tablet_type.as_str(), "replica" | "rdonly" | "spare")
+    /// Whether `BackupShard` may choose it, by its pool; the lower, the sooner. rdonly serves no users, and a replica may have
+    /// to become the primary; a spare is what the shard falls back on.
+    pub fn backup_rank(&self) -> Option<u8> {
+        match self.tablet_type.as_str() {
+            "rdonly" => Some(0),
+            "replica" => Some(1),
+            "spare" => Some(2),
+            _ => None,
+        }
     }
 }
 
@@ -103,7 +109,8 @@ mod tests {
         let tablet = read(&LABELS, &[]).unwrap();
         assert_eq!(tablet.alias.to_string(), "zone1-0000000101");
         assert_eq!(tablet.shard.to_string(), "commerce/-80");
-        assert!(tablet.ready && tablet.may_be_backed_up());
+        assert!(tablet.ready);
+        assert_eq!(tablet.backup_rank(), Some(0));
     }
 
     #[test]

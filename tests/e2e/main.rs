@@ -7,6 +7,7 @@ mod ground;
 mod backup;
 mod healing;
 mod inventory;
+mod lifecycle;
 mod restore;
 mod storage;
 mod verify;

@@ -219,6 +219,7 @@ pub fn engine_tablet(shard: &KeyspaceShard, tablet: &Tablet) -> EngineTablet {
 pub fn backup_options() -> BackupOptions {
     BackupOptions {
         allow_primary: false,
+        max_lag: None,
         upgrade_safe: false,
         allow_incomplete: false,
         copy_mode: CopyChoice::Auto,

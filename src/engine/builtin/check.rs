@@ -31,7 +31,7 @@ pub struct Checked {
 }
 
 /// # Errors
-/// `TabletIsPrimary`, `FilesNotCarried`, `RestoreInterrupted`, unreachable sockets, unreadable files.
+/// `TabletIsPrimary`, `TabletLagging`, `FilesNotCarried`, `RestoreInterrupted`, unreachable sockets, unreadable files.
 pub async fn check(
     tablet: &Tablet,
     server: &Server,
@@ -43,6 +43,7 @@ pub async fn check(
     let before = replication::observe(mysql).await?;
     let mut warnings = Vec::new();
     replication::check_role(tablet, &before, options.allow_primary, &mut warnings)?;
+    replication::check_lag(tablet, mysql, &before, options.max_lag).await?;
     if replication::is_primary(&before) {
         warnings.push("the tablet is a primary: its shard took no writes during the backup".to_owned());
     }

@@ -8,6 +8,8 @@ use crate::engine::builtin::limits::Limits;
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
     pub allow_primary: bool,
+    /// How far behind its source a replica may be; `None`: as far as it likes.
+    pub max_lag: Option<std::time::Duration>,
     /// Shut mysqld down with innodb_fast_shutdown=0.
     pub upgrade_safe: bool,
     /// Go on although some files cannot be carried.

@@ -21,7 +21,7 @@ pub struct Checked {
 }
 
 /// # Errors
-/// `RestoreInterrupted`, `TabletIsPrimary`, `TarNotSupported`, unreachable sockets, unreadable files.
+/// `RestoreInterrupted`, `TabletIsPrimary`, `TabletLagging`, `TarNotSupported`, unreachable sockets, unreadable files.
 pub async fn check(
     tablet: &Tablet,
     server: &Server,
@@ -33,6 +33,7 @@ pub async fn check(
     let before = replication::observe(mysql).await?;
     let mut warnings = Vec::new();
     replication::check_role(tablet, &before, options.allow_primary, &mut warnings)?;
+    replication::check_lag(tablet, mysql, &before, options.max_lag).await?;
     let version = mysql.version().await?;
     check_program(options, monitor).await?;
     let server_uuid = mysql.server_uuid_if_any().await?.map(|uuid| uuid.to_string()).unwrap_or_default();

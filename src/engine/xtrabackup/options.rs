@@ -14,6 +14,8 @@ pub struct BackupOptions {
     /// In bytes.
     pub stripe_block_size: u32,
     pub allow_primary: bool,
+    /// How far behind its source a replica may be; `None`: as far as it likes.
+    pub max_lag: Option<std::time::Duration>,
     pub limits: Limits,
     pub compression: Compression,
     /// What an external compressor's output is called, with the dot.

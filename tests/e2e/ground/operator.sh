@@ -11,7 +11,9 @@ install_operator() {
   reference=$(image_ref vitess-backup-operator:dev)
   hash=$(sha256sum < "$1.inputs")
   say "installing the Helm chart" "5 s"
+  kubectl create namespace "$OPERATOR_NAMESPACE" >/dev/null 2>&1 || true
+  kubectl label namespace "$OPERATOR_NAMESPACE" pod-security.kubernetes.io/enforce=restricted --overwrite >/dev/null
   "$GROUND/helm.sh" upgrade --install vitess-backup-operator "$PROJECT/charts/vitess-backup-operator" \
     --namespace "$OPERATOR_NAMESPACE" --create-namespace --wait --timeout 180s --force-conflicts \
-    --set "image.repository=${reference%:*}" --set image.tag=dev --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
+    --set "image.repository=${reference%:*}" --set image.tag=dev --set networkPolicy.enabled=true --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
 }

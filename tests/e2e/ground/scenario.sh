@@ -40,6 +40,34 @@ kill_engine() {
   in_node ctr -n k8s.io task kill --signal SIGKILL "${id#containerd://}"
 }
 
+# leading_operator: the name of the operator's pod that acts.
+leading_operator() {
+  kubectl -n vitess-backup-operator get lease vitess-backup-operator -o 'jsonpath={.spec.holderIdentity}'
+}
+
+# both_operators_ready [SECONDS]
+both_operators_ready() {
+  kubectl -n vitess-backup-operator wait deployment/vitess-backup-operator \
+    --for=jsonpath='{.status.readyReplicas}'=2 --timeout="${1:-120}s" >/dev/null
+}
+
+# freeze_operator POD: that operator does nothing any more and says nothing, as when its node hangs; thaw_operator POD lets it go on.
+# In a cluster that was given the pod is deleted without grace, and there is nothing to thaw.
+freeze_operator() {
+  if [ -n "$KUBECONFIG_GIVEN" ]; then
+    kubectl -n vitess-backup-operator delete pod "$1" --grace-period=0 --force --wait=false
+  else
+    signal_operator SIGSTOP "$1"
+  fi
+}
+thaw_operator() { [ -n "$KUBECONFIG_GIVEN" ] || signal_operator SIGCONT "$1"; }
+
+signal_operator() {
+  local id
+  id=$(kubectl -n vitess-backup-operator get pod "$2" -o 'jsonpath={.status.containerStatuses[0].containerID}') || return 1
+  in_node ctr -n k8s.io task kill --signal "$1" "${id#containerd://}"
+}
+
 # vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage.
 vitess_backup() {
   local pod=by-hand-$RANDOM$RANDOM reference status=0
