@@ -67,6 +67,14 @@ crds: ## write config/crd and the chart's copy of it from the API types
 	@mkdir -p $(CHART)/files/crd
 	@cp config/crd/*.yaml $(CHART)/files/crd/
 
+.PHONY: docs
+docs: ## write docs/api.md, docs/metrics.md and docs/troubleshooting.md from the code
+	@$(CARGO) run --quiet --locked -- docs --output-dir docs
+
+.PHONY: kustomize
+kustomize: ## write config/operator.yaml, the kustomize base, from the chart
+	@scripts/kustomize.sh config/operator.yaml
+
 # --- testing ---------------------------------------------------------------------------------------------------------
 
 # On a machine where nothing is built yet, building is most of it. Tests that wait for servers leave the processor time for it: what

@@ -36,8 +36,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # A C compiler for the compression libraries (ISA-L's assembler and autotools too), the roots for the image, certificates for
-# the storage tests; the rest is the cluster's.
-needed=(gcc libc6-dev make ca-certificates openssl)
+# the storage tests, Lua for the test of Argo CD's health script; the rest is the cluster's.
+needed=(gcc libc6-dev make ca-certificates openssl lua5.1)
 isal=()
 [ "$(uname -m)" != x86_64 ] || isal=(nasm autoconf automake libtool)
 needed+=("${isal[@]}")
@@ -45,7 +45,7 @@ if command -v dpkg-query >/dev/null; then
   exec tests/e2e/ground/packages.sh "${needed[@]}"
 fi
 [ ${#isal[@]} -eq 0 ] || isal=(nasm autoreconf libtoolize)
-for command in cc make jq curl openssl "${isal[@]}"; do
+for command in cc make jq curl openssl lua5.1 "${isal[@]}"; do
   command -v "$command" >/dev/null || need "$command"
 done
 [ ${#missing[@]} -eq 0 ] || { printf 'Please install: %s\n' "${missing[*]}" >&2; exit 1; }

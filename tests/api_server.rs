@@ -378,3 +378,20 @@ async fn of_a_record_the_deletion_policy_can_be_changed_and_what_it_is_of_cannot
     }
     api.delete("record", &kube::api::DeleteParams::default()).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_object_that_is_new_is_of_no_generation_yet_and_may_have_a_generated_name() {
+    let server = Server::with_our_definitions().await;
+    let backup = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
+    let restore = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "target": {"tablet": "zone1-102"}});
+    let storage = json!({"s3": {"bucket": "backups"}});
+    for (kind, spec) in [("VitessBackup", backup), ("VitessRestore", restore), ("VitessBackupStorage", storage)] {
+        let mut new = object(kind, "", spec);
+        new.metadata.name = None;
+        new.metadata.generate_name = Some("nightly-".to_owned());
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let made = server.api(kind).create(&dry_run, &new).await.unwrap();
+        assert!(made.name_any().starts_with("nightly-") && made.name_any().len() > 8, "{kind}: {}", made.name_any());
+        assert_eq!(made.data["status"], json!({"observedGeneration": -1}), "{kind}");
+    }
+}

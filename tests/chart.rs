@@ -3,13 +3,18 @@
 // clippy.toml allows these in tests, which to clippy are only the `#[test]` functions themselves.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "chart/monitoring.rs"]
+mod monitoring;
+#[path = "chart/releases.rs"]
+mod releases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PodTemplateSpec, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
@@ -26,6 +31,7 @@ const SETTINGS: &[&[&str]] = &[
     &[],
     &["watchNamespaces={commerce,customer}", "rbac.aggregateToUserRoles=false"],
     &["leaderElection=false", "replicas=1", "metrics.service.enabled=true", "metrics.service.annotations.a=b"],
+    monitoring::ALL,
     &["networkPolicy.enabled=true", "podDisruptionBudget.enabled=false", "finishedPodTtl=1h30m"],
     &[
         "networkPolicy.enabled=true",
@@ -79,14 +85,17 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
             let read = match kind(&object) {
                 "ClusterRole" => reread::<ClusterRole>(&object),
                 "ClusterRoleBinding" => reread::<ClusterRoleBinding>(&object),
+                "ConfigMap" => reread::<ConfigMap>(&object),
                 "CustomResourceDefinition" => reread::<CustomResourceDefinition>(&object),
                 "Deployment" => reread::<Deployment>(&object),
                 "NetworkPolicy" => reread::<NetworkPolicy>(&object),
                 "PodDisruptionBudget" => reread::<PodDisruptionBudget>(&object),
+                "PrometheusRule" => reread::<monitoring::PrometheusRule>(&object),
                 "Role" => reread::<Role>(&object),
                 "RoleBinding" => reread::<RoleBinding>(&object),
                 "Service" => reread::<Service>(&object),
                 "ServiceAccount" => reread::<ServiceAccount>(&object),
+                "ServiceMonitor" => reread::<monitoring::ServiceMonitor>(&object),
                 other => panic!("{settings:?}: nothing here installs a {other}"),
             };
             assert_eq!(read, object, "{settings:?}: a field that Kubernetes does not know, or one of another type");

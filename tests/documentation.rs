@@ -1,6 +1,6 @@
-//! What users are told is complete and current: `docs/operations.md` has a row for every reason, with its exit code; what
-//! `docs/xtrabackup.md` tells of are reasons too; `docs/storage.md` has the tables of what is tested; and `docs/benchmarks.md`
-//! gets its figures as they were measured.
+//! What users are told is complete and current: the pages that are written from the code are those of the code, with every
+//! reason in them; what `docs/xtrabackup.md` tells of are reasons too; links lead somewhere; `docs/storage.md` has the tables
+//! of what is tested; and `docs/benchmarks.md` gets its figures as they were measured.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -9,29 +9,17 @@ mod storage;
 #[path = "bench/tables.rs"]
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use tables::{END, Row, begin, into_page, table};
-use vitess_backup::backup::failure::Reason;
+use vitess_backup::backup::diagnosis::{Diagnosis, GROUPS};
 
-const OPERATIONS: &str = include_str!("../docs/operations.md");
 const XTRABACKUP: &str = include_str!("../docs/xtrabackup.md");
 const README: &str = include_str!("../README.md");
 const STORAGE: &str = include_str!("../docs/storage.md");
 const CONFORMANCE: &str = include_str!("storage/conformance.rs");
 const SOURCE: &str = include_str!("../src/backup/failure.rs");
-
-/// The rows of the table: reason → exit code, meaning, remedy.
-fn rows(document: &str) -> BTreeMap<&str, [&str; 3]> {
-    document
-        .lines()
-        .filter_map(|line| {
-            let cells: Vec<_> = line.strip_prefix("| `")?.strip_suffix(" |")?.split(" | ").collect();
-            let [reason, exit_code, meaning, remedy] = cells[..] else { return None };
-            Some((reason.strip_suffix('`')?, [exit_code, meaning, remedy]))
-        })
-        .collect()
-}
 
 /// The variants of `pub enum Reason`, in their order.
 fn variants(source: &str) -> Vec<&str> {
@@ -41,27 +29,71 @@ fn variants(source: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_reason_has_a_row_with_its_exit_code_a_meaning_and_a_remedy() {
-    let (rows, variants) = (rows(OPERATIONS), variants(SOURCE));
-    assert!(variants.len() > 30, "the reasons were not read: {variants:?}");
-    for name in &variants {
-        let reason: Reason = serde_json::from_value((*name).into()).unwrap();
-        let [exit_code, meaning, remedy] =
-            rows.get(name).unwrap_or_else(|| panic!("docs/operations.md has no row for {name}"));
-        assert_eq!(*exit_code, reason.exit_code().to_string(), "exit code of {name}");
-        assert!(meaning.ends_with('.') && remedy.ends_with('.'), "{name}: {meaning} / {remedy}");
+fn the_generated_pages_are_those_of_the_code() {
+    for (name, text) in vitess_backup::cli::docs::pages() {
+        let stored = std::fs::read_to_string(root().join("docs").join(name)).unwrap_or_default();
+        assert!(stored == text, "docs/{name} is not what the code says: run `make docs`");
     }
-    let unknown: Vec<_> = rows.keys().filter(|name| !variants.contains(name)).collect();
-    assert!(unknown.is_empty(), "docs/operations.md tells of reasons that do not exist: {unknown:?}");
 }
 
 #[test]
-fn variants_and_rows_are_read_as_they_are_written() {
+fn every_reason_has_a_diagnosis_of_whole_sentences_in_one_group() {
+    let mut told = BTreeSet::new();
+    for reason in GROUPS.iter().flat_map(|(_, reasons)| *reasons) {
+        let name = format!("{reason:?}");
+        let Diagnosis { means, remedy } = reason.diagnosis();
+        assert!(means.ends_with('.') && remedy.ends_with('.'), "{name}: {means} / {remedy}");
+        assert!(told.insert(name.clone()), "{name} is in two groups");
+    }
+    let variants: BTreeSet<String> = variants(SOURCE).into_iter().map(str::to_owned).collect();
+    assert!(variants.len() > 30, "the reasons were not read: {variants:?}");
+    assert_eq!(told, variants, "GROUPS of src/backup/diagnosis.rs");
+}
+
+#[test]
+fn variants_are_read_as_they_are_written() {
     let source =
         "x\npub enum Reason {\n    // What was asked for\n    One,\n    /// Because, of this,\n    Two,\n}\nThree,";
     assert_eq!(variants(source), ["One", "Two"]);
-    let document = "| Reason | Exit code |\n|---|---|\n| `One` | 2 | It is. | Do. |\n| `Two` | 3 | It is. |\n";
-    assert_eq!(rows(document), BTreeMap::from([("One", ["2", "It is.", "Do."])]));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The targets of `[text](target)`, but for those on other hosts.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://"))
+}
+
+/// What a heading is linked to by, as forges make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_of_every_page_leads_to_a_file_and_a_heading_that_are_there() {
+    let mut pages: Vec<PathBuf> =
+        std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(pages.len() > 8, "{pages:?}");
+    pages.push(root().join("README.md"));
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{} links to {link}", page.display());
+            if !heading.is_empty() {
+                let there = std::fs::read_to_string(&target).unwrap();
+                let mut headings = there.lines().filter(|line| line.starts_with('#'));
+                let known = headings.any(|line| anchor(line.trim_start_matches('#')) == heading);
+                assert!(known, "{} links to {link}: no such heading", page.display());
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
 
-const EXAMPLES: [&str; 16] = [
+const EXAMPLES: [&str; 17] = [
+    "backup-generate-name.yaml",
     "backup-patient.yaml",
     "backup-record.yaml",
     "backup-shard.yaml",

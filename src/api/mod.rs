@@ -41,7 +41,7 @@ pub use verify::{Assertion, Drill, Scratch, ScratchEmptyDir, ScratchVolume, Veri
 pub use xtrabackup::{StreamMode, XtrabackupOptions, XtrabackupRestoreOptions};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -54,7 +54,12 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     [VitessBackupStorage::crd(), VitessBackup::crd(), VitessRestore::crd()].into_iter().map(described).collect()
 }
 
-/// Puts right what the derive macro cannot: the kind's own text (that of its spec), and the leaves of the schema.
+/// The status of an object that the operator has not seen yet: of no generation, so that kstatus, `kubectl wait` and
+/// whoever else compares `observedGeneration` with the object's own does not take it for one that is done.
+const UNSEEN: i64 = -1;
+
+/// Puts right what the derive macro cannot: the kind's own text (that of its spec), the status of an object that is new,
+/// and the leaves of the schema.
 fn described(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let Some(root) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) else {
@@ -62,6 +67,10 @@ fn described(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         };
         if let Some(spec) = root.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
             but_for_cancel(spec);
+        }
+        let unseen = serde_json::json!({"observedGeneration": UNSEEN});
+        if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+            status.default = Some(JSON(unseen));
         }
         let spec = root.properties.as_ref().and_then(|properties| properties.get("spec"));
         root.description = spec.and_then(|spec| spec.description.clone()).or_else(|| root.description.take());

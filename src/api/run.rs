@@ -39,12 +39,14 @@ pub struct RunStatus {
     pub observed_generation: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// `Accepted`: the spec and all that it names can be used. `EngineRunning`: an engine pod runs. `Complete`: the run
-    /// succeeded. `Whole`: False when a backup was allowed to lack some of the tablet's data. `Replicating`: what became
-    /// of the tablet's replication. `TabletRecovered`: whether a tablet was put back after an engine died. `Removed`:
-    /// whether the data was removed, while an object with deletionPolicy Delete goes. `InStorage`: False when an inventory
-    /// did not find the backup any more. `Verified`: whether what is in storage was found whole, see status.verification;
-    /// Unknown while that is being found out, and when it could not be.
+    /// `Ready`, `Reconciling` and `Stalled` are kstatus's: Ready when the run succeeded, Stalled when it failed or only
+    /// another object helps, Reconciling otherwise. `Accepted`: the spec and all that it names can be used.
+    /// `EngineRunning`: an engine pod runs. `Complete`: the run succeeded. `Whole`: False when a backup was allowed to
+    /// lack some of the tablet's data. `Replicating`: what became of the tablet's replication. `TabletRecovered`:
+    /// whether a tablet was put back after an engine died. `Removed`: whether the data was removed, while an object
+    /// with deletionPolicy Delete goes. `InStorage`: False when an inventory did not find the backup any more.
+    /// `Verified`: whether what is in storage was found whole, see status.verification; Unknown while that is being
+    /// found out, and when it could not be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

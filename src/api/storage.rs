@@ -279,7 +279,8 @@ pub struct VitessBackupStorageStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Accepted`: whether runs can use this storage. `Reachable`: whether the last inventory could list it, and if not, why
-    /// and what to do. `StraysFound`: True when there are things in it that are no backups, and which.
+    /// and what to do. `StraysFound`: True when there are things in it that are no backups, and which. `Ready`,
+    /// `Reconciling` and `Stalled` say whether it can be used to tools that know kstatus.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod choose;
+pub mod diagnosis;
 pub mod failure;
 pub mod inventory;
 pub mod manifest;

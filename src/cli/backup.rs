@@ -3,8 +3,10 @@
 use async_trait::async_trait;
 use clap::{ArgAction, Args, ValueEnum};
 
+use crate::backup::name::BackupName;
 use crate::backup::report::{Operation, Outcome};
 use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
+use crate::cli::report::About;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::cli::xtrabackup::BackingUpArguments;
@@ -158,6 +160,16 @@ impl EngineCommand for BackupArguments {
 
     fn operation(&self) -> Operation {
         Operation::Backup
+    }
+
+    fn about(&self) -> About {
+        let backup = self.backup_time.map(|time| BackupName::new(time, self.tablet_alias.clone()).to_string());
+        About {
+            keyspace: Some(self.tablet.keyspace.clone()),
+            shard: Some(self.tablet.shard.clone()),
+            tablet: Some(self.tablet_alias.to_string()),
+            backup,
+        }
     }
 
     async fn execute(

@@ -15,6 +15,7 @@ use crate::backup::failure::Reason;
 mod arguments;
 mod backup;
 pub mod crd;
+pub mod docs;
 mod install;
 mod inventory;
 mod io_priority;
@@ -66,6 +67,8 @@ enum Command {
     Operator(Box<operator::Operator>),
     Crd(crd::Crd),
     #[command(hide = true)]
+    Docs(docs::Docs),
+    #[command(hide = true)]
     InstallBinary(install::InstallBinary),
 }
 
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Recover(arguments) => run::engine(&arguments),
         Command::Operator(command) => finished(command.run()),
         Command::Crd(command) => finished(command.run()),
+        Command::Docs(command) => finished(command.run()),
         Command::InstallBinary(command) => finished(command.run()),
     }
 }

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde_json::Value;
+
 use crate::backup::report::{Line, Outcome, ProgressLine};
 use crate::cli::arguments::ReportFormat;
 use crate::cli::progress_bar;
@@ -17,10 +20,40 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Over how many intervals the rate is taken.
 const WINDOW: usize = 10;
 
-/// Writes one line to stdout and gives its length in bytes. A reader that went away is no failure of the run.
+/// What a run is about: in each of its lines, under the names that the operator's own logs have, so that one query finds
+/// both. What is unknown is absent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct About {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyspace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablet: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+}
+
+/// A line with what it is about. Outcomes and listed backups say that themselves.
+fn with_about(line: &Line, about: &About) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(line)?;
+    if let Line::Step { .. } | Line::Progress(_) | Line::Note { .. } = line
+        && let (Value::Object(fields), Value::Object(more)) = (&mut value, serde_json::to_value(about)?)
+    {
+        fields.extend(more);
+    }
+    Ok(value)
+}
+
+/// Writes one line to stdout and gives its length in bytes.
 pub fn print(line: &Line) -> u64 {
-    let Ok(mut text) = serde_json::to_string(line) else { return 0 };
-    text.push('\n');
+    write(serde_json::to_value(line))
+}
+
+/// A reader that went away is no failure of the run.
+fn write(line: serde_json::Result<Value>) -> u64 {
+    let Ok(line) = line else { return 0 };
+    let text = format!("{line}\n");
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     text.len() as u64
@@ -37,6 +70,7 @@ pub fn leave_termination_message(path: &Path, outcome: &Outcome) {
 /// Counts what the engine tells, and tells it on at most once an interval.
 pub struct Reporter {
     format: ReportFormat,
+    about: About,
     /// Progress goes to a bar on a terminal.
     bar: bool,
     bytes_done: AtomicU64,
@@ -55,9 +89,10 @@ struct State {
 }
 
 impl Reporter {
-    pub fn new(format: ReportFormat) -> Self {
+    pub fn new(format: ReportFormat, about: About) -> Self {
         Self {
             format,
+            about,
             bar: format == ReportFormat::None && progress_bar::begin(),
             bytes_done: AtomicU64::new(0),
             bytes_total: AtomicU64::new(0),
@@ -108,7 +143,7 @@ impl Reporter {
 
     fn tell(&self, line: &Line) {
         if self.format == ReportFormat::Json {
-            print(line);
+            write(with_about(line, &self.about));
             return;
         }
         match line {
@@ -204,6 +239,28 @@ mod tests {
     fn sizes_are_written_for_people() {
         let written: Vec<String> = [0, 1023, 1024, 1536, 10 * 1024 * 1024, u64::MAX].map(bytes).into();
         assert_eq!(written, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "16383.9 PiB"]);
+    }
+
+    #[test]
+    fn each_line_says_what_it_is_about_and_is_read_as_before() {
+        let about = About { keyspace: Some("commerce".into()), shard: Some("-80".into()), ..About::default() };
+        let time = jiff::Timestamp::UNIX_EPOCH;
+        let progress = ProgressLine {
+            time,
+            step: Step::CopyingFiles,
+            progress: Progress::default(),
+            bytes_per_second: 1,
+            eta_seconds: None,
+        };
+        let note = Line::Note { time, text: "so it is".into() };
+        for line in [Line::Step { time, step: Step::Checking }, Line::Progress(progress), note] {
+            let written = with_about(&line, &about).unwrap();
+            assert_eq!((&written["keyspace"], &written["shard"]), (&"commerce".into(), &"-80".into()), "{written}");
+            assert_eq!(written.get("tablet"), None);
+            assert_eq!(serde_json::from_value::<Line>(written).unwrap(), line);
+        }
+        let outcome = Line::Outcome(Box::new(Outcome::begun(crate::backup::report::Operation::Backup, time)));
+        assert_eq!(with_about(&outcome, &about).unwrap(), serde_json::to_value(&outcome).unwrap());
     }
 
     #[test]

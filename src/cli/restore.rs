@@ -7,6 +7,7 @@ use crate::backup::choose::Wanted;
 use crate::backup::name::parse_time;
 use crate::backup::report::{Operation, Outcome, Verdict};
 use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
+use crate::cli::report::About;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
 use crate::cli::xtrabackup::RestoringArguments;
@@ -122,6 +123,15 @@ impl EngineCommand for RestoreArguments {
 
     fn operation(&self) -> Operation {
         Operation::Restore
+    }
+
+    fn about(&self) -> About {
+        About {
+            keyspace: Some(self.tablet.keyspace.clone()),
+            shard: Some(self.tablet.shard.clone()),
+            tablet: self.tablet_alias.as_ref().map(ToString::to_string),
+            backup: self.backup_name.clone(),
+        }
     }
 
     async fn execute(

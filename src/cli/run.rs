@@ -13,7 +13,7 @@ use crate::backup::failure::{Failure, Reason};
 use crate::backup::report::{Operation, Outcome, Verdict};
 use crate::cli::arguments::{OutputFormat, ReportFormat, RunArguments};
 use crate::cli::io_priority::IoPriority;
-use crate::cli::report::{self, INTERVAL, Reporter};
+use crate::cli::report::{self, About, INTERVAL, Reporter};
 use crate::cli::{progress_bar, summary};
 use crate::engine::{Cause, EngineError, Interrupt};
 use crate::progress::{Monitor, Step};
@@ -28,6 +28,11 @@ pub trait EngineCommand {
     fn output(&self) -> Option<OutputFormat>;
 
     fn operation(&self) -> Operation;
+
+    /// What each report line says besides.
+    fn about(&self) -> About {
+        About::default()
+    }
 
     /// Does the work and fills in what the outcome shall say. The verdict is `Succeeded` unless it sets another; an error
     /// makes it `Failed`.
@@ -93,7 +98,7 @@ fn start_logging() {
 
 async fn to_outcome(command: &impl EngineCommand) -> Outcome {
     let arguments = command.run_arguments();
-    let reporter = Arc::new(Reporter::new(arguments.report));
+    let reporter = Arc::new(Reporter::new(arguments.report, command.about()));
     let interrupt = Interrupt::new();
     let watch = tokio::spawn(watch(interrupt.clone(), arguments.clone()));
     let ticker = tokio::spawn(tick(Arc::clone(&reporter)));

@@ -13,7 +13,7 @@ use super::locks;
 use crate::plan::Action;
 use crate::plan::observed::Observed;
 use crate::resources::job::Owner;
-use crate::resources::names::OPERATOR;
+use crate::resources::names::{FINALIZER_MANAGER, JOB_MANAGER};
 
 /// What came of a plan's actions.
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ pub async fn carry_out<K: Run>(
                 let patch = Patch::Merge(
                     json!({"spec": {"ttlSecondsAfterFinished": context.settings.finished_pod_ttl_seconds}}),
                 );
-                let patched = jobs.patch(&name, &PatchParams::default(), &patch).await;
+                let parameters = PatchParams { field_manager: Some(JOB_MANAGER.to_owned()), ..PatchParams::default() };
+                let patched = jobs.patch(&name, &parameters, &patch).await;
                 optional(patched).map_err(Error::api("patch", format!("Job {name}")))?;
             }
         }
@@ -81,7 +82,7 @@ async fn set_finalizers<K: Run>(context: &Context, object: &K, finalizers: &[Str
     let patch = Patch::Merge(json!({
         "metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers},
     }));
-    let parameters = PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams { field_manager: Some(FINALIZER_MANAGER.to_owned()), ..PatchParams::default() };
     let patched = api.patch_metadata(&object.name_any(), &parameters, &patch).await;
     let patched =
         optional(patched).map_err(Error::api("set the finalizers of", format!("{} {}", K::KIND, object.name_any())))?;
@@ -90,7 +91,8 @@ async fn set_finalizers<K: Run>(context: &Context, object: &K, finalizers: &[Str
 
 /// Makes the Job; the words of a refusal that a person can do something about.
 pub(super) async fn create(jobs: &Api<Job>, job: &Job) -> Result<Option<String>, Error> {
-    match jobs.create(&PostParams::default(), job).await {
+    let parameters = PostParams { field_manager: Some(JOB_MANAGER.to_owned()), ..PostParams::default() };
+    match jobs.create(&parameters, job).await {
         Ok(_) => Ok(None),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => Ok(Some(status.message.clone())),

@@ -45,10 +45,11 @@ impl Context {
         })
     }
 
-    /// Publishes events. One that cannot be published is logged: it must not make a reconcile fail.
+    /// Publishes events, and logs them. One that cannot be published must not make a reconcile fail.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, events: &[Event]) {
         let reference = object.object_ref(&());
         for Event { warning, reason, note } in events {
+            tracing::info!(event = *reason, warning, "{note}");
             let event = KubeEvent {
                 type_: if *warning { EventType::Warning } else { EventType::Normal },
                 reason: (*reason).to_owned(),

@@ -22,6 +22,8 @@ struct State {
     /// Answers to give instead, by method and path.
     answers: BTreeMap<String, (u16, Value)>,
     requests: Vec<String>,
+    /// Who wrote: the field manager of each writing request, by method and path.
+    managers: BTreeMap<String, String>,
     version: u64,
 }
 
@@ -95,6 +97,12 @@ impl FakeServer {
         std::mem::take(&mut self.state().requests)
     }
 
+    /// Who wrote what so far; events aside.
+    pub fn managers(&self) -> BTreeMap<String, String> {
+        let all = self.state().managers.clone();
+        all.into_iter().filter(|(line, _)| !line.contains("/events")).collect()
+    }
+
     /// Of what was asked since the last call, what was to change something; events aside.
     pub fn writes(&self) -> Vec<String> {
         let all = self.requests();
@@ -111,6 +119,10 @@ impl FakeServer {
         let mut state = self.state();
         let line = format!("{} {path}", parts.method);
         state.requests.push(line.clone());
+        if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+            let manager = query.split('&').find_map(|pair| pair.strip_prefix("fieldManager="));
+            state.managers.insert(line.clone(), manager.unwrap_or_default().to_owned());
+        }
         if let Some((code, status)) = state.answers.get(&line) {
             return respond(*code, status);
         }

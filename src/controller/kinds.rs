@@ -35,6 +35,8 @@ pub trait Run:
     fn run(status: &Self::Status) -> &RunStatus;
     fn run_mut(status: &mut Self::Status) -> &mut RunStatus;
     fn storage_name(&self) -> &str;
+    /// `<keyspace>/<shard>`, as soon as it is known.
+    fn shard(&self) -> Option<String>;
     /// The claim that a restore is to fill.
     fn target_claim(&self) -> Option<&str>;
     /// The Job that verifies a backup which is there.
@@ -88,6 +90,11 @@ impl Run for VitessBackup {
         &self.spec.storage.name
     }
 
+    fn shard(&self) -> Option<String> {
+        let known = self.status.as_ref().and_then(|status| status.run.shard.clone());
+        known.or_else(|| self.spec.shard.as_ref().map(ToString::to_string))
+    }
+
     fn target_claim(&self) -> Option<&str> {
         None
     }
@@ -133,6 +140,10 @@ impl Run for VitessRestore {
 
     fn storage_name(&self) -> &str {
         &self.spec.storage.name
+    }
+
+    fn shard(&self) -> Option<String> {
+        Some(self.spec.shard.to_string())
     }
 
     fn target_claim(&self) -> Option<&str> {

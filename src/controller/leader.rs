@@ -13,7 +13,7 @@ use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{Error, optional};
-use crate::resources::names::OPERATOR;
+use crate::resources::names::{LEADER_MANAGER, OPERATOR};
 
 /// How long a leader may be silent before another one takes over. With the two looks that seeing its last sign and the end of this
 /// time take, another operator is at work within 20 seconds.
@@ -21,6 +21,10 @@ const DURATION: Duration = Duration::from_secs(12);
 /// How long a leader tries to renew before it gives up; shorter than `DURATION`, by more than a request takes.
 const RENEW_LIMIT: Duration = Duration::from_secs(7);
 const RETRY: Duration = Duration::from_secs(2);
+
+fn as_manager() -> PostParams {
+    PostParams { field_manager: Some(LEADER_MANAGER.to_owned()), ..PostParams::default() }
+}
 
 /// This operator's claim to be the leader.
 pub struct Leadership {
@@ -76,7 +80,7 @@ impl Leadership {
             if let Some(spec) = &mut lease.spec {
                 spec.holder_identity = None;
             }
-            let released = self.api.replace(OPERATOR, &PostParams::default(), &lease).await;
+            let released = self.api.replace(OPERATOR, &as_manager(), &lease).await;
             tracing::debug!(released = released.is_ok(), "gave the lead back");
         }
     }
@@ -84,7 +88,7 @@ impl Leadership {
     async fn try_acquire(&self, last_seen: &mut Option<(Option<String>, Instant)>) -> Result<bool, Error> {
         let found = optional(self.api.get(OPERATOR).await).map_err(Error::api("read", "the leader's Lease"))?;
         let Some(lease) = found else {
-            let created = self.api.create(&PostParams::default(), &self.lease(None)).await;
+            let created = self.api.create(&as_manager(), &self.lease(None)).await;
             return match created {
                 Ok(_) => Ok(true),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
@@ -114,11 +118,7 @@ impl Leadership {
     /// Writes ourselves in; false when somebody else was faster.
     async fn replace(&self, lease: &Lease) -> Result<bool, Error> {
         let ours = self.lease(Some(lease));
-        match self
-            .api
-            .replace(OPERATOR, &PostParams::default(), &ours)
-            .await
-            .map_err(Error::api("write", "the leader's Lease"))
+        match self.api.replace(OPERATOR, &as_manager(), &ours).await.map_err(Error::api("write", "the leader's Lease"))
         {
             Ok(_) => Ok(true),
             Err(error) if error.is_outdated() => Ok(false),

@@ -8,7 +8,7 @@ use kube::{Client, ResourceExt};
 
 use super::error::{Error, optional};
 use crate::resources::job::Owner;
-use crate::resources::names::{ANNOTATION_LOCK_OF, LABEL_LOCK, Lock};
+use crate::resources::names::{ANNOTATION_LOCK_OF, LABEL_LOCK, LOCK_MANAGER, Lock};
 
 /// Kind, name and uid of a run, as they stand in a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +44,11 @@ pub async fn acquire(
 ) -> Result<(), Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), &owner.namespace);
     let what = format!("Lease {}", lock.lease);
+    let as_manager = PostParams { field_manager: Some(LOCK_MANAGER.to_owned()), ..PostParams::default() };
     let found = optional(api.get(&lock.lease).await).map_err(Error::api("read", &what))?;
     let Some(mut lease) = found else {
         let lease = lease(owner, lock, now);
-        return match api.create(&PostParams::default(), &lease).await {
+        return match api.create(&as_manager, &lease).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Err(Error::Outdated { what }),
             Err(error) => Err(Error::api("create", what)(error)),
@@ -60,7 +61,7 @@ pub async fn acquire(
     }
     // The resourceVersion that was read makes this fail when somebody else takes it over at the same time.
     lease.spec = self::lease(owner, lock, now).spec;
-    api.replace(&lock.lease, &PostParams::default(), &lease).await.map_err(Error::api("take over", what))?;
+    api.replace(&lock.lease, &as_manager, &lease).await.map_err(Error::api("take over", what))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod act;
 mod backoff;
+mod census;
 mod context;
 pub mod definitions;
 mod error;

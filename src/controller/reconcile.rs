@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
+use tracing::{Instrument, Span};
 
 use super::context::Context;
 use super::error::{Error, optional};
 use super::kinds::Run;
-use super::{act, inventory, observe, status};
+use super::{act, census, inventory, observe, status};
 use crate::api::{VitessBackup, VitessBackupStorage};
 use crate::plan::{self, Event, Plan, Requeue};
 
@@ -22,7 +23,7 @@ use crate::plan::{self, Event, Plan, Requeue};
 pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let result = match &object.0 {
-        Ok(object) => one_run(object, &context).await,
+        Ok(object) => within(span_of_run(object), Box::pin(one_run(object, &context))).await,
         Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
     };
     context.metrics.reconciled(K::KIND, started.elapsed(), result.is_err_and_is_failure());
@@ -32,11 +33,11 @@ pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>
 async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error> {
     let now = Timestamp::now();
     let seen = observe::run(context, object, now).await?; // network
-    let Plan { actions, status, requeue, events } = object.plan(&seen, now); // no network
+    let Plan { actions, status, requeue, mut events } = object.plan(&seen, now); // no network
     let done = act::carry_out(context, object, &seen, actions, now).await?; // network
     if let Some(mut status) = status {
         if let Some(refusal) = &done.refusal {
-            plan::refused(K::run_mut(&mut status), object.meta().generation, now, refusal); // no network
+            events.extend(plan::refused(K::run_mut(&mut status), object.meta().generation, now, refusal)); // no network
         }
         status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
         note_end(object, K::run(&status), context); // no network
@@ -63,7 +64,7 @@ pub async fn storage(
 ) -> Result<Action, Error> {
     let started = Instant::now();
     let result = match &object.0 {
-        Ok(object) => one_storage(object, &context).await,
+        Ok(object) => within(span(object), one_storage(object, &context)).await,
         Err(invalid) => Ok(unreadable(&*object, &invalid.error, &context).await),
     };
     context.metrics.reconciled("VitessBackupStorage", started.elapsed(), result.is_err_and_is_failure());
@@ -104,6 +105,36 @@ pub async fn record(object: Arc<PartialObjectMeta<VitessBackup>>, context: Arc<C
     }
 }
 
+/// What each log line about a run says besides. An error span, which no filter of levels leaves out.
+fn span_of_run<K: Run>(object: &K) -> Span {
+    let known = object.shard();
+    let (keyspace, shard) = known.as_deref().and_then(|known| known.split_once('/')).unzip();
+    let run = object.status().map(K::run);
+    let tablet = run.and_then(|run| run.tablet_alias.as_deref());
+    let backup = run.and_then(|run| run.backup_name.as_deref());
+    let (namespace, object) = (object.namespace().unwrap_or_default(), object.name_any());
+    tracing::error_span!("run", kind = K::KIND, namespace, object, keyspace, shard, tablet, backup)
+}
+
+fn span<K: Resource<DynamicType = ()>>(object: &K) -> Span {
+    let (kind, namespace) = (K::kind(&()).into_owned(), object.namespace().unwrap_or_default());
+    tracing::error_span!("look", kind, namespace, object = object.name_any())
+}
+
+/// Looks, and says within the span when that failed.
+async fn within(span: Span, look: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    let told = async {
+        let result = look.await;
+        match &result {
+            Ok(_) => {}
+            Err(error) if error.is_outdated() => tracing::debug!(%error, "looking again"),
+            Err(error) => tracing::warn!(%error, "a reconcile failed and is done again"),
+        }
+        result
+    };
+    told.instrument(span).await
+}
+
 /// An object that this version of the operator cannot read keeps its status; whoever wrote it is told.
 async fn unreadable<K: Resource<DynamicType = ()>>(object: &K, error: &str, context: &Context) -> Action {
     tracing::warn!(error, object = object.name_any(), "cannot read an object");
@@ -126,13 +157,13 @@ fn note_end<K: Run>(before: &K, after: &crate::api::RunStatus, context: &Context
     if before.phase().is_final() || !phase.is_final() {
         return;
     }
-    let reason = after.failure.as_ref().map_or("None", |failure| failure.reason.as_str());
-    tracing::info!(kind = K::KIND, object = before.name_any(), ?phase, reason, "a run has ended");
+    let ended = census::ended(K::KIND, after);
+    tracing::info!(phase = ended.phase, reason = ended.reason, "a run has ended");
     if K::STORES {
         let namespace = before.namespace().unwrap_or_default();
         context.touched.touch(&namespace, before.storage_name(), Timestamp::now());
     }
-    context.metrics.run_ended(K::KIND, phase, reason);
+    context.metrics.run_ended(&ended);
 }
 
 fn action(requeue: Requeue) -> Action {
@@ -145,12 +176,9 @@ fn action(requeue: Requeue) -> Action {
 /// What to do after a reconcile that failed.
 pub fn after_error<K: Resource<DynamicType = ()>>(object: &K, error: &Error, context: &Context) -> Action {
     if error.is_outdated() {
-        tracing::debug!(%error, object = object.name_any(), "looking again");
         return Action::requeue(super::backoff::Backoff::outdated());
     }
-    let wait = context.backoff.failed(&key(object));
-    tracing::warn!(%error, object = object.name_any(), kind = %K::kind(&()), ?wait, "a reconcile failed");
-    Action::requeue(wait)
+    Action::requeue(context.backoff.failed(&key(object)))
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {

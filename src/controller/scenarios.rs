@@ -196,6 +196,25 @@ async fn a_tar_stream_is_refused_by_what_another_backup_of_the_shard_tells_and_n
 }
 
 #[tokio::test]
+async fn each_writer_has_a_field_manager_of_its_own() {
+    let shell = Shell::with_a_backup();
+    shell.settle().await;
+    let whole = serde_json::to_string(&succeeded(crate::backup::report::Operation::Backup)).unwrap();
+    shell.engine("Succeeded", &json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": whole}}));
+    shell.settle().await;
+    let leases = "POST /apis/coordination.k8s.io/v1/namespaces/demo/leases".to_owned();
+    let expected = [
+        (leases, "vitess-backup-operator-locks"),
+        (format!("PATCH {BACKUP}"), "vitess-backup-operator-finalizers"),
+        (format!("PATCH {BACKUP}/status"), "vitess-backup-operator"),
+        (format!("PATCH {JOB}"), "vitess-backup-operator-jobs"),
+        (format!("POST {JOBS}"), "vitess-backup-operator-jobs"),
+    ];
+    let expected = expected.map(|(line, manager)| (line, manager.to_owned()));
+    assert_eq!(shell.server.managers(), expected.into());
+}
+
+#[tokio::test]
 async fn a_plan_from_an_old_object_overwrites_nothing() {
     let shell = Shell::with_a_backup();
     let old = shell.stored();

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::error::{Error, optional};
-use crate::resources::names::OPERATOR;
+use crate::resources::names::STATUS_MANAGER;
 
 /// Applies the status; whether there was anything to write.
 ///
@@ -41,7 +41,7 @@ where
         },
         "status": after,
     });
-    let parameters = PatchParams::apply(OPERATOR).force();
+    let parameters = PatchParams::apply(STATUS_MANAGER).force();
     let applied = api.patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await;
     let what = format!("the status of {} {}", K::kind(&()), object.name_any());
     Ok(optional(applied).map_err(Error::api("write", what))?.is_some())

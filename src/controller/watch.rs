@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::context::Context;
 use super::error::Error;
 use super::kinds::Run;
-use super::{Shutdown, reconcile};
+use super::{Shutdown, census, reconcile};
 use crate::api::{VitessBackup, VitessBackupStorage};
 use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_ORIGIN, LABEL_RUN_KIND, ORIGIN_INVENTORY};
 use crate::resources::record;
@@ -40,6 +40,7 @@ const RECORDS_PAGE: u32 = 200;
 pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
     let client = &context.client;
     let (store, writer) = reflector::store::<Guarded<K>>();
+    context.metrics.count(census::runs(&store));
     let watched = K::SELECTOR.map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
     let own = watcher(api::<Guarded<K>>(client, scope), watched)
         .default_backoff()
@@ -86,6 +87,7 @@ pub async fn storages(context: Arc<Context>, scope: Option<&str>, shutdown: Shut
     type Storage = Guarded<VitessBackupStorage>;
     let client = &context.client;
     let (store, writer) = reflector::store::<Storage>();
+    context.metrics.count(census::storages(&store));
     let own = watcher(api::<Storage>(client, scope), watcher::Config::default())
         .default_backoff()
         .reflect(writer)

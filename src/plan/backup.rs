@@ -120,8 +120,7 @@ impl Next<'_> {
         if let Err(problem) = accept::stream(self.draft.seen, self.spec, &tablet.shard) {
             return run::wait_for(&mut self.draft, ACCEPTED, problem);
         }
-        self.draft.enter(Phase::Pending);
-        self.draft.condition(ACCEPTED, "True", "Accepted", format!("tablet {} is backed up: {why}", tablet.alias));
+        run::accept(&mut self.draft, format!("tablet {} is backed up: {why}", tablet.alias));
         self.tablet_choice = Some(why);
         self.draft.status.shard = Some(tablet.shard.to_string());
         self.draft.status.tablet_alias = Some(tablet.alias.to_string());

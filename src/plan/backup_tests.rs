@@ -74,7 +74,7 @@ fn a_backup_of_a_tablet_goes_from_pending_to_succeeded_and_gives_back_what_it_he
     assert_eq!(run.observed_generation, Some(1));
     world.assert_condition("Complete", "True", "Succeeded");
     world.assert_condition("Replicating", "True", "CaughtUp");
-    assert_eq!(world.told(), ["EngineLaunched", "EngineStarted", "Succeeded"]);
+    assert_eq!(world.told(), ["Accepted", "EngineLaunched", "EngineStarted", "Succeeded"]);
     world.has_settled();
     let before = world.object.clone();
     assert_eq!(world.step(), Requeue::OnChange);
@@ -131,7 +131,7 @@ fn what_is_missing_is_a_condition_that_heals_by_itself() {
     world.assert_condition(ACCEPTED, "True", "Accepted");
     assert_eq!(world.made.len(), 1);
     assert_eq!(world.object.status.clone().unwrap().run.progress, None);
-    assert_eq!(world.told(), ["StorageNotFound", "VolumeNotFound", "TabletNotFound", "EngineLaunched"]);
+    assert_eq!(world.told(), ["StorageNotFound", "VolumeNotFound", "TabletNotFound", "Accepted", "EngineLaunched"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 
 use super::observed::Observed;
-use super::{Action, Event, Requeue};
+use super::{Action, Event, Requeue, kstatus};
 use crate::api::{EngineJob, FailureStatus, JobPurpose, Phase, ProgressStatus, RunStatus, WaitingDeadlines};
 use crate::resources::job::Owner;
 use crate::resources::names;
@@ -173,6 +173,8 @@ impl<'a> Draft<'a> {
 
     /// Finalizers, actions and events of the plan; `None` for the status when the object goes with this plan.
     pub fn finish(mut self, requeue: Requeue) -> Finished {
+        let time = self.time();
+        kstatus::of_run(&mut self.status, &time, self.generation);
         let goes = self.deleted_at.is_some() && self.finalizers.is_empty();
         if self.finalizers != self.had_finalizers {
             let set = Action::SetFinalizers(self.finalizers.clone());

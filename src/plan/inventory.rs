@@ -15,7 +15,7 @@ use super::draft::{AT_ONCE, set_condition, whole_seconds};
 use super::observed::{EngineSeen, JobSeen, LivePod, seconds_since};
 use super::records::Cluster;
 use super::report::{signed, size};
-use super::{Action, Event, Requeue};
+use super::{Action, Event, Requeue, kstatus};
 use crate::api::{
     EngineJob, EngineSecurityContext, GoDuration, InventoryStatus, JobPurpose, PodTemplate, ShardStatus,
     VitessBackupStorage, VitessBackupStorageStatus,
@@ -371,7 +371,8 @@ fn reader(ran_as: Option<&EngineSecurityContext>) -> EngineSecurityContext {
 pub fn refused(status: &mut VitessBackupStorageStatus, generation: Option<i64>, now: Timestamp, words: &str) {
     let message = format!("the API server refuses the Job that lists the storage: {words}");
     let now = Time(whole_seconds(now));
-    set_condition(&mut status.conditions, now, generation, REACHABLE, "Unknown", "JobRefused", message);
+    set_condition(&mut status.conditions, now.clone(), generation, REACHABLE, "Unknown", "JobRefused", message);
+    kstatus::of_storage(&mut status.conditions, &now, generation);
 }
 
 /// When the next inventory is to begin.

@@ -10,11 +10,14 @@ mod choice;
 pub mod definitions;
 mod draft;
 pub mod inventory;
+pub mod kstatus;
 mod launch;
 #[cfg(test)]
 mod lifecycle_tests;
 pub mod observed;
 mod queue;
+#[cfg(test)]
+mod recorded;
 pub mod records;
 mod recovery;
 mod removal;
@@ -26,6 +29,7 @@ mod run;
 mod shard_tests;
 pub mod storage;
 pub mod verification;
+pub mod waiting;
 #[cfg(test)]
 pub(crate) mod world;
 
@@ -34,6 +38,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+pub use draft::TABLET_RECOVERED;
 
 use crate::api::{Phase, RunStatus};
 use crate::resources::names::Lock;
@@ -86,11 +92,17 @@ pub fn has_removed(events: &[Event]) -> bool {
 }
 
 /// What a status says when the API server would not take the Job that was planned: it is tried again.
-pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) {
-    let message = format!("the API server refuses the engine's Job: {words}");
+/// Whoever is told of it is told once.
+pub fn refused(status: &mut RunStatus, generation: Option<i64>, now: Timestamp, words: &str) -> Option<Event> {
+    const REASON: &str = "JobRefused";
+    let note = format!("the API server refuses the engine's Job: {words}");
     let now = Time(draft::whole_seconds(now));
     // What runs when the run has ended is its verification.
     let ended = status.phase == Some(Phase::Succeeded) && status.job.is_none();
     let (kind, value) = if ended { (draft::VERIFIED, "Unknown") } else { (draft::ENGINE_RUNNING, "False") };
-    draft::set_condition(&mut status.conditions, now, generation, kind, value, "JobRefused", message);
+    let before = status.conditions.iter().find(|condition| condition.type_ == kind);
+    let known = before.is_some_and(|condition| condition.reason == REASON);
+    draft::set_condition(&mut status.conditions, now.clone(), generation, kind, value, REASON, note.clone());
+    kstatus::of_run(status, &now, generation);
+    (!known).then_some(Event { warning: true, reason: REASON, note })
 }

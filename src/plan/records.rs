@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::Requeue;
+use super::{Requeue, kstatus};
 use super::draft::{COMPLETE, Draft, set_condition, whole_seconds};
 use super::report::{signed, size};
 use crate::api::{
@@ -249,9 +249,9 @@ pub fn status_of(
         }
     };
     let time = Time(whole_seconds(now));
-    set_condition(&mut conditions, time, meta.generation, COMPLETE, status, reason, message);
+    set_condition(&mut conditions, time.clone(), meta.generation, COMPLETE, status, reason, message);
     let seconds = |time: Timestamp| Time(whole_seconds(time));
-    VitessBackupStatus {
+    let mut status = VitessBackupStatus {
         run: RunStatus {
             observed_generation: meta.generation,
             phase: Some(if backup.complete { Phase::Succeeded } else { Phase::Incomplete }),
@@ -275,7 +275,9 @@ pub fn status_of(
         tried,
         tablet_image,
         verification,
-    }
+    };
+    kstatus::of_run(&mut status.run, &time, meta.generation);
+    status
 }
 
 /// The status of an object whose backup is gone from storage, or there again.

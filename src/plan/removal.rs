@@ -64,6 +64,7 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
         job.launch_time = None;
     }
     let Some(job) = draft.status.job.clone().filter(|job| job.purpose == JobPurpose::Remove) else {
+        draft.event("Removing", format!("{what} is being removed from storage"));
         draft.condition(REMOVED, "False", "Removing", format!("{what} is being removed"));
         draft.intend(JobPurpose::Remove, 1);
         return Some(Requeue::After(AT_ONCE));

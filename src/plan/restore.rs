@@ -118,8 +118,7 @@ impl<'a> Next<'a> {
             }
             Err(problem) => return run::wait_for(&mut self.draft, ACCEPTED, problem),
         };
-        self.draft.enter(Phase::Pending);
-        self.draft.condition(ACCEPTED, "True", "Accepted", message);
+        run::accept(&mut self.draft, message);
         if let Some(wait) = run::lock(&mut self.draft, &[lock]) {
             return wait;
         }

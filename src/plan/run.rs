@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::draft::{AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, TABLET_RECOVERED, WATCH_ENGINE};
+use super::draft::{ACCEPTED, AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, TABLET_RECOVERED, WATCH_ENGINE};
 use super::observed::{EngineSeen, JobSeen, seconds_since};
 use super::{Action, Requeue, queue, recovery, report, retry};
 use crate::api::{EngineJob, FailureStatus, GoDuration, JobPurpose, Phase, PodTemplate};
@@ -48,6 +48,7 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
     let JobSeen { uid, owner_uid, expires: _, engine } = seen.clone();
     if owner_uid.as_deref() != Some(&draft.owner.uid) {
         let message = format!("Job {} exists and is not this run's: delete it, and the run goes on", job.name);
+        warn_once(draft, "JobNameTaken", "JobNameTaken", &message);
         draft.condition(ENGINE_RUNNING, "False", "JobNameTaken", message);
         return Stage::Wait(Requeue::After(PATIENTLY));
     }
@@ -108,6 +109,10 @@ fn unreachable(draft: &mut Draft<'_>, node: &str) {
 }
 
 fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Stage {
+    // What a person can do something about: no node has room, an image cannot be pulled.
+    if !matches!(reason, "Starting" | "NoPodYet") {
+        warn_once(draft, reason, "EngineNotStarting", &format!("{reason}: {message}"));
+    }
     draft.condition(ENGINE_RUNNING, "False", reason, message);
     let asked = draft.asked.waiting.engine_start.filter(|_| is_the_runs_own(job.purpose));
     let limit = asked.map_or(START_LIMIT, |GoDuration(limit)| limit);
@@ -130,6 +135,13 @@ fn is_the_runs_own(purpose: JobPurpose) -> bool {
     matches!(purpose, JobPurpose::Backup | JobPurpose::Restore)
 }
 
+/// Tells of a condition's reason when the condition does not have it yet.
+fn warn_once(draft: &mut Draft<'_>, condition_reason: &str, event: &'static str, note: &str) {
+    if draft.find_condition(ENGINE_RUNNING).is_none_or(|known| known.reason != condition_reason) {
+        draft.warning(event, note);
+    }
+}
+
 fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
     FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
@@ -138,6 +150,15 @@ fn lost(how: &str, log_tail: Vec<String>) -> FailureStatus {
             .to_owned(),
         log_tail,
     }
+}
+
+/// All that the spec names is there.
+pub fn accept(draft: &mut Draft<'_>, message: String) {
+    draft.enter(Phase::Pending);
+    if !draft.has_condition(ACCEPTED, "True") {
+        draft.event("Accepted", message.clone());
+    }
+    draft.condition(ACCEPTED, "True", "Accepted", message);
 }
 
 /// Waits for what is missing, and says so in a condition.

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::{ACCEPTED, PATIENTLY, set_condition, whole_seconds};
 use super::inventory::{self, Next};
-use super::{Event, Plan, Requeue};
+use super::{Event, Plan, Requeue, kstatus};
 use crate::api::{VitessBackupStorage, VitessBackupStorageSpec, VitessBackupStorageStatus};
 use crate::resources::storage::claim;
 
@@ -39,12 +39,14 @@ pub fn next(storage: &VitessBackupStorage, seen: &Seen, now: Timestamp) -> Plan<
     let before = status.conditions.iter().find(|condition| condition.type_ == ACCEPTED);
     let changed = before.is_none_or(|known| known.reason != reason);
     let time = Time(whole_seconds(now));
-    set_condition(&mut status.conditions, time, storage.metadata.generation, ACCEPTED, value, reason, message.clone());
+    let generation = storage.metadata.generation;
+    set_condition(&mut status.conditions, time.clone(), generation, ACCEPTED, value, reason, message.clone());
     let event = Event { warning: value == "False", reason, note: message };
     let events = if changed { vec![event] } else { Vec::new() };
     let mut next = Next { storage, seen: &seen.inventory, now, status, actions: Vec::new(), events };
     let requeue = next.go_on(value == "True");
-    let Next { status, actions, events, .. } = next;
+    let Next { mut status, actions, events, .. } = next;
+    kstatus::of_storage(&mut status.conditions, &time, generation);
     let requeue = if value == "True" { requeue } else { Requeue::After(PATIENTLY) };
     Plan { actions, status: Some(status), requeue, events }
 }

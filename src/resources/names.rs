@@ -3,8 +3,19 @@
 use crate::api::JobPurpose;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
-/// Who writes: the field manager of server-side apply, the reporter of events, the value of managed-by.
+/// Who writes: the reporter of events, the value of managed-by, the name of the leader's Lease.
 pub const OPERATOR: &str = "vitess-backup-operator";
+
+// One field manager for each writer, so that managedFields tells who wrote what (kubectl get --show-managed-fields).
+/// Of status, by server-side apply. An operator's own name from its first version on: fields that another manager applied
+/// would stay for ever.
+pub const STATUS_MANAGER: &str = OPERATOR;
+pub const FINALIZER_MANAGER: &str = "vitess-backup-operator-finalizers";
+pub const JOB_MANAGER: &str = "vitess-backup-operator-jobs";
+/// Of the Leases that say which run works on what.
+pub const LOCK_MANAGER: &str = "vitess-backup-operator-locks";
+/// Of the Lease that says which operator acts.
+pub const LEADER_MANAGER: &str = "vitess-backup-operator-leader";
 
 /// The uid of the VitessBackup or VitessRestore that an engine Job, its pod or a lock belongs to.
 pub const LABEL_RUN_UID: &str = "backup.vitess.io/run-uid";

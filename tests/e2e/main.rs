@@ -5,6 +5,7 @@
 mod ground;
 
 mod backup;
+mod gitops;
 mod healing;
 mod inventory;
 mod lifecycle;

@@ -40,3 +40,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* Where an alert's section of docs/runbook.md is; takes list of the values of prometheusRule and the alert's name. */}}
+{{- define "vitess-backup-operator.runbook" -}}
+{{- $values := index . 0 }}
+{{- $alert := index . 1 }}
+{{- if $values.runbookUrl -}}
+runbook_url: {{ printf "%s#%s" $values.runbookUrl (lower $alert) | quote }}
+{{- else -}}
+runbook: {{ printf "docs/runbook.md, section %s" $alert | quote }}
+{{- end }}
+{{- end }}

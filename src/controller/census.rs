@@ -1,0 +1,222 @@
+//! What of the objects goes into the metrics.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use serde_json::Value;
+
+use super::kinds::Run;
+use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStorage};
+use crate::plan::TABLET_RECOVERED;
+use crate::plan::kstatus::READY;
+use crate::telemetry::census::{Census, Inventory, RunSeen, RunState, StorageSeen, Success};
+use crate::telemetry::metrics::{RunEnded, Source};
+
+/// Counts the runs of one store at each scrape.
+pub fn runs<K: Run>(store: &Store<DeserializeGuard<K>>) -> Source {
+    let store = store.clone();
+    Box::new(move |census| {
+        for found in store.state() {
+            if let Ok(object) = &found.0 {
+                add_run(census, object);
+            }
+        }
+    })
+}
+
+/// Counts the storages of one store at each scrape.
+pub fn storages(store: &Store<DeserializeGuard<VitessBackupStorage>>) -> Source {
+    let store = store.clone();
+    Box::new(move |census| {
+        for found in store.state() {
+            let Ok(object) = &found.0 else { continue };
+            add_storage(census, object);
+        }
+    })
+}
+
+fn add_run<K: Run>(census: &mut Census, object: &K) {
+    let namespace = object.namespace().unwrap_or_default();
+    let unseen = RunStatus::default();
+    let status = object.status().map_or(&unseen, K::run);
+    let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
+    let finished = status.finished_time.as_ref().map(|time| time.0);
+    let phase = status.phase.unwrap_or_default();
+    let state = match (phase, finished) {
+        (Phase::Succeeded, Some(_)) => success(status).map_or(RunState::Ended, RunState::Succeeded),
+        (Phase::Failed, Some(finished)) => RunState::Failed { finished },
+        _ if phase.is_final() => RunState::Ended,
+        _ => RunState::Unfinished { phase: text(phase), created },
+    };
+    let recovered = status.conditions.iter().find(|condition| condition.type_ == TABLET_RECOVERED);
+    census.add_run(&RunSeen {
+        kind: K::KIND,
+        namespace: &namespace,
+        shard: status.shard.as_deref(),
+        tablet_alias: status.tablet_alias.as_deref(),
+        state,
+        tablet_recovered: recovered.map(|condition| condition.status != "False"),
+    });
+}
+
+fn add_storage(census: &mut Census, object: &VitessBackupStorage) {
+    let namespace = object.namespace().unwrap_or_default();
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let is_ready = |condition: &Condition| condition.type_ == READY && condition.status == "True";
+    let ready = conditions.into_iter().any(is_ready);
+    let written = object.status.as_ref().and_then(|status| serde_json::to_value(status).ok()).unwrap_or_default();
+    add_newest(census, &namespace, &written);
+    census.add_storage(namespace, object.name_any(), StorageSeen { ready, inventory: inventory(&written) });
+}
+
+/// The newest backup of each shard that the last inventory found, whoever made it, and whether there is an object of it or
+/// not.
+fn add_newest(census: &mut Census, namespace: &str, status: &Value) {
+    let shards = status.get("shards").and_then(Value::as_array);
+    for seen in shards.into_iter().flatten() {
+        let text = |name: &str| seen.get(name).and_then(Value::as_str);
+        let Some(finished) = text("latestBackupTime").and_then(|time| time.parse().ok()) else { continue };
+        let success = Success { finished, duration_seconds: None, size_bytes: None, downtime_seconds: None };
+        census.add_run(&RunSeen {
+            kind: VitessBackup::KIND,
+            namespace,
+            shard: text("shard"),
+            tablet_alias: None,
+            state: RunState::Succeeded(success),
+            tablet_recovered: None,
+        });
+    }
+}
+
+/// What the last inventory wrote into the status, by the names that the API gives it; nothing when there was none.
+fn inventory(status: &Value) -> Option<Inventory> {
+    let number = |name: &str| status.get(name)?.as_i64();
+    Some(Inventory {
+        backups: number("backups")?,
+        incomplete: number("incomplete").unwrap_or(0),
+        bytes: number("bytes").unwrap_or(0),
+    })
+}
+
+/// A run whose status has just become final.
+pub fn ended<'a>(kind: &'static str, status: &'a RunStatus) -> RunEnded<'a> {
+    RunEnded {
+        kind,
+        phase: text(status.phase.unwrap_or_default()),
+        reason: status.failure.as_ref().map(|failure| failure.reason.as_str()),
+        engine: status.engine.as_deref(),
+        success: success(status),
+    }
+}
+
+/// How the run went, when it succeeded.
+fn success(status: &RunStatus) -> Option<Success> {
+    let finished = status.finished_time.as_ref().filter(|_| status.phase == Some(Phase::Succeeded))?.0;
+    let started = status.start_time.as_ref().map(|time| time.0);
+    Some(Success {
+        finished,
+        duration_seconds: started.map(|started| finished.duration_since(started).as_secs_f64()),
+        size_bytes: status.size_bytes,
+        downtime_seconds: status.downtime_seconds,
+    })
+}
+
+fn text(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "Pending",
+        Phase::WaitingForBackup => "WaitingForBackup",
+        Phase::Running => "Running",
+        Phase::Succeeded => "Succeeded",
+        Phase::Failed => "Failed",
+        Phase::Cancelled => "Cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::telemetry::census::ShardSeen;
+
+    fn backup(status: &Value) -> VitessBackup {
+        serde_json::from_value(json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackup",
+            "metadata": {"name": "nightly", "namespace": "demo", "creationTimestamp": "2026-11-22T09:00:00Z"},
+            "spec": {"storage": {"name": "backups"}, "shard": "commerce/0"},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_an_object_says_is_in_the_census() {
+        let succeeded = json!({
+            "phase": "Succeeded", "shard": "commerce/0", "tabletAlias": "zone1-0000000101",
+            "startTime": "2026-11-22T10:00:00Z", "finishedTime": "2026-11-22T10:01:30Z",
+            "sizeBytes": 7, "downtimeSeconds": 3,
+        });
+        let failed = json!({
+            "phase": "Failed", "shard": "commerce/0", "tabletAlias": "zone1-0000000101",
+            "finishedTime": "2026-11-22T11:00:00Z",
+            "conditions": [{
+                "type": "TabletRecovered", "status": "False", "reason": "x", "message": "",
+                "lastTransitionTime": "2026-11-22T11:00:00Z",
+            }],
+        });
+        let mut census = Census::default();
+        for status in [&succeeded, &failed, &json!({"phase": "Cancelled", "shard": "commerce/0"}), &json!({})] {
+            add_run(&mut census, &backup(status));
+        }
+        let success = Success {
+            finished: "2026-11-22T10:01:30Z".parse().unwrap(),
+            duration_seconds: Some(90.0),
+            size_bytes: Some(7),
+            downtime_seconds: Some(3),
+        };
+        let expected = ShardSeen { success: Some(success), failed: "2026-11-22T11:00:00Z".parse().ok() };
+        assert_eq!(census.shards.values().collect::<Vec<_>>(), [&expected]);
+        assert_eq!(census.tablets_not_recovered(), [("demo", 1)].into());
+        let queue = &census.queue[&("VitessBackup", "Pending")];
+        assert_eq!((queue.runs, queue.oldest), (1, "2026-11-22T09:00:00Z".parse().ok()));
+    }
+
+    #[test]
+    fn a_storage_that_is_not_ready_is_not_reachable() {
+        let object = |status: &str| -> VitessBackupStorage {
+            let condition = json!({
+                "type": "Ready", "status": status, "reason": "x", "message": "",
+                "lastTransitionTime": "2026-11-22T11:00:00Z",
+            });
+            serde_json::from_value(json!({
+                "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackupStorage", "metadata": {"name": "backups"},
+                "spec": {"s3": {"bucket": "b"}}, "status": {"conditions": [condition]},
+            }))
+            .unwrap()
+        };
+        let ready = |status: &str| {
+            let mut census = Census::default();
+            add_storage(&mut census, &object(status));
+            census.storages.into_values().map(|seen| seen.ready).collect::<Vec<_>>()
+        };
+        assert_eq!((ready("True"), ready("False")), (vec![true], vec![false]));
+        let listed = json!({"backups": 7, "incomplete": 1, "bytes": 99, "size": "99"});
+        assert_eq!(inventory(&listed), Some(Inventory { backups: 7, incomplete: 1, bytes: 99 }));
+        assert_eq!(inventory(&json!({})), None, "never listed");
+    }
+
+    #[test]
+    fn a_backup_that_the_inventory_found_counts_when_it_is_newer_than_those_of_objects() {
+        let mut census = Census::default();
+        let status = json!({"shards": [
+            {"shard": "commerce/0", "backups": 2, "latestBackupTime": "2026-11-23T10:00:00Z"},
+            {"shard": "customer/-80", "backups": 0},
+        ]});
+        add_newest(&mut census, "demo", &status);
+        let shards: Vec<_> = census.shards.iter().map(|(key, seen)| (key.keyspace.as_str(), seen.success)).collect();
+        let finished = "2026-11-23T10:00:00Z".parse().unwrap();
+        let success = Success { finished, duration_seconds: None, size_bytes: None, downtime_seconds: None };
+        assert_eq!(shards, [("commerce", Some(success))]);
+    }
+}
