@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -106,6 +107,12 @@ async fn every_example_is_accepted() {
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
         let path = entry.unwrap().path();
         let written: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        if written["kind"] == "StatefulSet" {
+            let set: StatefulSet = serde_json::from_value(written).unwrap();
+            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+            Api::namespaced(server.client.clone(), NAMESPACE).create(&dry_run, &set).await.unwrap();
+            continue;
+        }
         let refusal = server.refusal(written["kind"].as_str().unwrap(), written["spec"].clone()).await;
         assert_eq!(refusal, None, "{}", path.display());
     }
@@ -292,7 +299,8 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
         (json!({"waitForBackupDeadline": "1h", "waitForBackupInterval": "0s"}), "set waitForBackupInterval too"),
         (json!({"waitForBackupDeadline": "0s", "waitForBackupInterval": "10s"}), "for example 30m, 1h30m or 6h"),
         (json!({"retries": 11}), "less than or equal to 10"),
-        (json!({"trigger": "PodStart"}), "set trigger: Now"),
+        (json!({"trigger": "PodStart"}), "remove target"),
+        (json!({"trigger": "Later"}), "supported values: \"Now\", \"PodStart\""),
         (json!({"bootstrap": {"keyspace": "commerce"}}), "bootstrap belongs to trigger PodStart"),
         (json!({"existingData": "Keep"}), "supported values: \"Refuse\", \"Replace\""),
         (json!({"xtrabackup": {"rootPath": "./bin"}}), "xtrabackup.rootPath is not an absolute path"),
@@ -315,6 +323,50 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
     ] {
         assert_eq!(server.refusal("VitessRestore", with(&base, good.clone())).await, None, "{good}");
     }
+}
+
+#[tokio::test]
+async fn a_wrong_restore_on_pod_start_is_refused_with_what_to_do() {
+    let server = Server::with_our_definitions().await;
+    let base = json!({"storage": {"name": "backups"}, "shard": "commerce/-80", "trigger": "PodStart"});
+    let cases = vec![
+        (json!({"trigger": "Now"}), "set target to a tablet (its alias) or a persistentVolumeClaim"),
+        (json!({"target": {"tablet": "zone1-1"}}), "by the label backup.vitess.io/restore: remove target"),
+        (json!({"vtctld": {"address": "vtctld:15999"}}), "remove vtctld"),
+        (json!({"bootstrap": {"keyspace": "customer"}}), "make it the keyspace of shard"),
+        (json!({"bootstrap": {"shard": "80-"}}), "make it that of shard"),
+        (json!({"cancel": true}), "belong to trigger Now"),
+        (json!({"retries": 1}), "belong to trigger Now"),
+        (json!({"bootstrap": {"tabletType": "primary"}}), "supported values: \"replica\", \"rdonly\""),
+    ];
+    assert_refused(&server, "VitessRestore", &base, cases).await;
+    for good in [
+        json!({"bootstrap": {"keyspace": "commerce", "shard": "-80", "tabletType": "rdonly"}}),
+        json!({"backup": {"atOrBefore": "2021-04-29.133050"}, "waitForBackupInterval": "10s"}),
+    ] {
+        assert_eq!(server.refusal("VitessRestore", with(&base, good.clone())).await, None, "{good}");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_on_pod_start_can_be_changed_but_for_its_trigger_and_shard() {
+    let server = Server::with_our_definitions().await;
+    let api = server.api("VitessRestore");
+    let name = "changing";
+    let spec = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "trigger": "PodStart"});
+    let apply = PatchParams::apply("api-server-test").force();
+    api.patch(name, &apply, &Patch::Apply(object("VitessRestore", name, spec))).await.unwrap();
+    let change = async |spec: Value| {
+        let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await;
+        patched.map_err(|error| error.to_string())
+    };
+    let time = json!({"backup": {"latest": null, "atOrBefore": "2021-04-29.133050"}, "waitForBackupInterval": "10s"});
+    change(time).await.unwrap();
+    for frozen in [json!({"shard": "commerce/-80"}), json!({"trigger": "Now", "target": {"tablet": "zone1-1"}})] {
+        let error = change(frozen.clone()).await.unwrap_err();
+        assert!(error.contains("cannot be changed"), "{frozen}: {error}");
+    }
+    api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

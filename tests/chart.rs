@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -41,6 +42,8 @@ const SETTINGS: &[&[&str]] = &[
         "watchNamespaces={commerce,customer}",
         "podDisruptionBudget.maxUnavailable=50%",
     ],
+    &["webhook.enabled=true", "networkPolicy.enabled=true"],
+    &["webhook.enabled=true", "watchNamespaces={commerce}", "webhook.failurePolicy=Ignore", "rbac.create=false"],
     &["crds.enabled=false", "rbac.create=false", "serviceAccount.create=false", "serviceAccount.name=mine"],
     &["crds.keep=false", "fullnameOverride=vbo", "commonLabels.team=dba", "podLabels.x=y", "podAnnotations.p=q"],
     &[
@@ -88,6 +91,7 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
                 "ConfigMap" => reread::<ConfigMap>(&object),
                 "CustomResourceDefinition" => reread::<CustomResourceDefinition>(&object),
                 "Deployment" => reread::<Deployment>(&object),
+                "MutatingWebhookConfiguration" => reread::<MutatingWebhookConfiguration>(&object),
                 "NetworkPolicy" => reread::<NetworkPolicy>(&object),
                 "PodDisruptionBudget" => reread::<PodDisruptionBudget>(&object),
                 "PrometheusRule" => reread::<monitoring::PrometheusRule>(&object),
@@ -117,6 +121,10 @@ fn everything_rendered_is_what_kubernetes_knows_field_by_field() {
 #[case("tablets.selector=null", "selector")]
 #[case("log.format=xml", "'json', 'text'")]
 #[case("metrics.service.port=70000", "/metrics/service/port")]
+#[case("webhook.failurePolicy=Perhaps", "'Fail', 'Ignore'")]
+#[case("webhook.port=8080", "/webhook/port")]
+#[case("webhook.timeoutSeconds=60", "/webhook/timeoutSeconds")]
+#[case("webhook.certificateLifetime=soon", "/webhook/certificateLifetime")]
 #[case("crds.enabled=sometimes", "want boolean")]
 #[case("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable")]
 #[case("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports")]
@@ -229,6 +237,46 @@ fn the_roles_are_what_the_operators_code_says_it_needs() {
     let objects = render(&["rbac.aggregateToUserRoles=false"]);
     assert_eq!(rendered(&of_kind(&objects, "ClusterRole")[0]), said(rbac::WATCHED));
     assert_eq!(rendered(&of_kind(&objects, "Role")[0]), said(rbac::OWN_NAMESPACE));
+}
+
+#[test]
+fn without_the_webhook_there_is_no_trace_of_it() {
+    let objects = render(&[]);
+    assert!(of_kind(&objects, "MutatingWebhookConfiguration").is_empty());
+    assert!(!serde_json::to_string(&objects).unwrap().contains("WEBHOOK_ADDRESS"));
+}
+
+#[test]
+fn the_webhook_is_asked_about_labelled_pods_only_and_may_change_its_own_configuration_only() {
+    let name = "test-vitess-backup-operator";
+    let settings = ["webhook.enabled=true", "rbac.aggregateToUserRoles=false", "watchNamespaces={commerce}"];
+    let objects = render(&settings);
+    let configurations = of_kind(&objects, "MutatingWebhookConfiguration");
+    let configuration: MutatingWebhookConfiguration = parse(&configurations[0]);
+    assert_eq!(identity(&configurations[0]), name);
+    let webhook = configuration.webhooks.unwrap().remove(0);
+    let selector = webhook.object_selector.unwrap().match_expressions.unwrap().remove(0);
+    assert_eq!((selector.key.as_str(), selector.operator.as_str()), ("backup.vitess.io/restore", "Exists"));
+    let namespaces = webhook.namespace_selector.unwrap().match_expressions.unwrap().remove(0);
+    assert_eq!(namespaces.values.unwrap(), ["commerce"]);
+    assert_eq!(webhook.failure_policy.as_deref(), Some("Fail"));
+    assert_eq!(webhook.client_config.ca_bundle, None, "the operator's to fill in");
+
+    let service = webhook.client_config.service.unwrap();
+    let services: Vec<Value> = of_kind(&objects, "Service");
+    assert_eq!(identity(&services[0]), format!("{}/{}", service.namespace, service.name));
+    assert_eq!(environment(&objects, "WEBHOOK_SERVICE"), service.name);
+    assert_eq!(environment(&objects, "WEBHOOK_CONFIGURATION"), name);
+    assert_eq!(environment(&objects, "WEBHOOK_ADDRESS"), "0.0.0.0:9443");
+
+    let roles = of_kind(&objects, "ClusterRole");
+    assert_eq!(roles.len(), 1, "and nothing else in the whole cluster");
+    let granted = rules(&roles[0]);
+    assert_eq!(granted[0].resource_names.as_deref(), Some(&[name.to_owned()][..]));
+    assert_eq!(
+        granted.iter().map(grants).collect::<Vec<_>>(),
+        rbac::WEBHOOK.iter().map(|rule| grants(&policy(rule))).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl Case {
             external_decompressor_use_manifest: false,
             xtrabackup: XtrabackupOptions::default(),
             mysqlctld_timeout: Duration::from_secs(1),
+            before_start: None,
         }
     }
 

@@ -57,7 +57,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "codec", may_import: WORDS, may_not_name: ENGINE_HALF },
     Layer {
         name: "engine",
-        may_import: &["topo", "progress", "replication", "backup", "storage", "mysqld", "codec"],
+        may_import: &["topo", "duration", "progress", "replication", "backup", "storage", "mysqld", "codec"],
         may_not_name: ENGINE_HALF,
     },
     Layer { name: "api", may_import: WORDS, may_not_name: PURE_KUBERNETES },

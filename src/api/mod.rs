@@ -25,8 +25,8 @@ pub use backup::{
 pub use inventory::{InventoryStatus, ShardStatus};
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub use restore::{
-    BackupSelector, ExistingData, Latest, RestoreTarget, Trigger, VitessRestore, VitessRestoreSpec,
-    VitessRestoreStatus, VolumeTarget,
+    BackupSelector, Bootstrap, BootstrapType, ExistingData, Latest, PodRestore, PodRestorePhase, RestoreTarget,
+    Trigger, VitessRestore, VitessRestoreSpec, VitessRestoreStatus, VolumeTarget,
 };
 pub use run::{
     Attempt, EngineJob, FailureStatus, Identity, JobPurpose, Phase, ProgressStatus, QueueStatus, RunStatus,

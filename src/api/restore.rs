@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::{StorageReference, Vtctld, six_hours};
 use super::pod_template::PodTemplate;
-use super::run::{RunStatus, WaitingDeadlines};
+use super::run::{FailureStatus, RunStatus, WaitingDeadlines};
 use super::schema;
 use super::xtrabackup::XtrabackupRestoreOptions;
 use crate::duration::GoDuration;
 use crate::topo::{KeyspaceShard, TabletAlias};
 
-/// One restore, as Vitess's `RestoreFromBackup` makes it, of a backup that Vitess or this operator took.
-/// Create the object to restore; its status tells how it went. A spec cannot be changed, but for cancel.
+/// One restore, as Vitess's `RestoreFromBackup` makes it, of a backup that Vitess or this operator took; or, with trigger
+/// PodStart, how a shard's tablets restore when their pods start, as vttablet's `--restore-from-backup` makes it.
+/// Create the object to restore; its status tells how it went. The spec of a restore of trigger Now cannot be changed,
+/// but for cancel.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "backup.vitess.io",
@@ -37,27 +39,46 @@ use crate::topo::{KeyspaceShard, TabletAlias};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    schema::rule(schema::UNCHANGED, schema::IMMUTABLE_RESTORE),
     schema::rule(schema::STAYS_CANCELLED, schema::CANCELLED),
     schema::rule(
         "!has(self.waitForBackupDeadline) || (has(self.waitForBackupInterval) && self.waitForBackupInterval.matches('[1-9]'))",
         "waitForBackupDeadline ends waiting for a backup: set waitForBackupInterval too, or remove it",
     ),
     schema::rule(
-        "self.trigger == 'Now'",
-        "this version of the operator restores at once only: set trigger: Now",
+        "self.trigger == 'Now' || !(has(self.cancel) || has(self.waitingDeadlines) || has(self.waitForBackupDeadline)) && (!has(self.retries) || self.retries == 0)",
+        "cancel, retries, waitingDeadlines and waitForBackupDeadline belong to trigger Now: remove them (a pod tries again by itself, and stops when it is deleted)",
     ),
     schema::rule(
-        "has(self.target)",
+        "self == oldSelf || (self.trigger == 'PodStart' && oldSelf.trigger == 'PodStart' && self.shard == oldSelf.shard)",
+        schema::IMMUTABLE_RESTORE,
+    ),
+    schema::rule(
+        "self.trigger == 'PodStart' || has(self.target)",
         "say what to restore onto: set target to a tablet (its alias) or a persistentVolumeClaim",
+    ),
+    schema::rule(
+        "self.trigger == 'Now' || !has(self.target)",
+        "with trigger PodStart the pods say that they are meant, by the label backup.vitess.io/restore: remove target",
+    ),
+    schema::rule(
+        "self.trigger == 'Now' || !has(self.vtctld)",
+        "with trigger PodStart vttablet itself sets the replication source when it starts: remove vtctld",
     ),
     schema::rule(
         "!(has(self.fallback) && self.fallback && has(self.backup.name))",
         "fallback chooses an older backup by itself, and backup.name asks for just one: remove one of the two",
     ),
     schema::rule(
-        "!has(self.bootstrap)",
-        "bootstrap belongs to trigger PodStart, which this version of the operator does not have: remove it",
+        "self.trigger == 'PodStart' || !has(self.bootstrap)",
+        "bootstrap belongs to trigger PodStart: remove it",
+    ),
+    schema::rule(
+        "!has(self.bootstrap) || !has(self.bootstrap.keyspace) || self.shard.startsWith(self.bootstrap.keyspace + '/')",
+        "bootstrap.keyspace is the tablets' keyspace, and they restore backups of their own shard: make it the keyspace of shard",
+    ),
+    schema::rule(
+        "!has(self.bootstrap) || !has(self.bootstrap.shard) || self.shard.endsWith('/' + self.bootstrap.shard)",
+        "bootstrap.shard is the tablets' shard, and they restore backups of their own: make it that of shard",
     ),
 ]))]
 pub struct VitessRestoreSpec {
@@ -65,13 +86,16 @@ pub struct VitessRestoreSpec {
     /// Whose backups to look at.
     #[schemars(schema_with = "schema::keyspace_shard")]
     pub shard: KeyspaceShard,
-    /// Now: the operator restores as soon as it sees the object.
+    /// Now: the operator restores as soon as it sees the object. PodStart: nothing is launched; each pod that names this
+    /// object by the label (or annotation) backup.vitess.io/restore restores when it starts and has no data. Of such an
+    /// object all but trigger and shard may be changed; pods that start later follow it.
     #[serde(default)]
     pub trigger: Trigger,
     /// What to restore onto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<RestoreTarget>,
-    /// What to do when the target holds data: refuse, or replace it. A tablet that exists holds data.
+    /// What to do when the target holds data: refuse, or replace it. A tablet that exists holds data. With trigger PodStart
+    /// only another keyspace's data is meant: a tablet's own is never replaced.
     #[serde(default)]
     pub existing_data: ExistingData,
     /// Which backup. Default: the latest complete one.
@@ -86,14 +110,15 @@ pub struct VitessRestoreSpec {
     #[serde(default)]
     #[schemars(schema_with = "schema::interval")]
     pub wait_for_backup_interval: GoDuration,
-    /// How long a backup is waited for. Default: for ever. Past it the restore fails; nothing was touched.
+    /// How long a backup is waited for. Default: for ever. Past it the restore fails; nothing was touched. Not with trigger
+    /// PodStart: a pod waits as long as it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub wait_for_backup_deadline: Option<GoDuration>,
-    /// Not in this version: refused.
+    /// What the tablets are that start, as vttablet's --init-keyspace, --init-shard and --init-tablet-type. Only with trigger
+    /// PodStart, and only to say what shard and the pods' own flags do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::later_object")]
-    pub bootstrap: Option<serde_json::Value>,
+    pub bootstrap: Option<Bootstrap>,
     /// Consider only backups that these engines made. Default: all. This version restores those of builtin and
     /// xtrabackup; the latter needs xtrabackup and xbstream in the tablet's image, in PATH or xtrabackup.rootPath.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -111,7 +136,8 @@ pub struct VitessRestoreSpec {
     pub bandwidth_limit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vtctld: Option<Vtctld>,
-    /// How long one restore may take in all, each try by itself; waiting for a backup does not count.
+    /// How long one restore may take in all, each try by itself; waiting for a backup does not count. A pod that waits for a
+    /// backup when it starts has no deadline.
     #[serde(default = "six_hours")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub deadline: GoDuration,
@@ -135,8 +161,31 @@ pub struct VitessRestoreSpec {
 pub enum Trigger {
     #[default]
     Now,
-    /// Not in this version: refused.
     PodStart,
+}
+
+/// What a tablet is that starts for the first time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bootstrap {
+    /// The keyspace of shard, as --init-keyspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub keyspace: Option<String>,
+    /// The shard of shard, as --init-shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub shard: Option<String>,
+    /// As --init-tablet-type. Default: what the pod's own flags say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablet_type: Option<BootstrapType>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BootstrapType {
+    Replica,
+    Rdonly,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -240,4 +289,58 @@ pub struct VitessRestoreStatus {
     /// Whether there was no backup and none was waited for: nothing was restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_empty: Option<bool>,
+    /// Trigger PodStart: the pods that name this object, by name; those that need a look first when they are more than 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub pods: Vec<PodRestore>,
+}
+
+/// What the init container of a tablet's pod did, by its last words.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodRestore {
+    /// The pod.
+    pub name: String,
+    pub phase: PodRestorePhase,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablet_alias: Option<String>,
+    /// The backup that the tablet's data came from, also when the pod was started again since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_name: Option<String>,
+    /// The backup's replication position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    #[schemars(description = "When the init container began.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    #[schemars(description = "When it ended.")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_time: Option<Time>,
+    /// How long it ran, in seconds, rounded up; waiting for a backup included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<i64>,
+    /// How often the kubelet started it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<i32>,
+    /// Why it failed last, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureStatus>,
+}
+
+/// How far a pod's restore is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum PodRestorePhase {
+    /// It ended badly; the kubelet starts it again.
+    Failed,
+    /// The init container has not started, or the pod has none that restores.
+    #[default]
+    Pending,
+    /// It restores, or waits for a backup: see its log.
+    Running,
+    /// There was no backup and none was waited for.
+    StartedEmpty,
+    /// A backup was restored.
+    Restored,
+    /// The tablet had data.
+    DataPresent,
 }

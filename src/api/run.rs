@@ -46,7 +46,8 @@ pub struct RunStatus {
     /// whether a tablet was put back after an engine died. `Removed`: whether the data was removed, while an object
     /// with deletionPolicy Delete goes. `InStorage`: False when an inventory did not find the backup any more.
     /// `Verified`: whether what is in storage was found whole, see status.verification; Unknown while that is being
-    /// found out, and when it could not be.
+    /// found out, and when it could not be. `PodsRestored`: with
+    /// trigger PodStart, whether every pod that names the object is through.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

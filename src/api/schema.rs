@@ -14,7 +14,7 @@ pub const SAME_BACKUP: &str = "self == oldSelf || (has(self.backupName) && has(o
 pub const IMMUTABLE_BACKUP: &str = "the spec of a VitessBackup cannot be changed: delete the object and create a new one \
      (only cancel can be set, to stop the run)";
 pub const IMMUTABLE_RESTORE: &str = "the spec of a VitessRestore cannot be changed: delete the object and create a new \
-     one (only cancel can be set, to stop the run)";
+     one (only cancel can be set, to stop the run; of trigger PodStart all but trigger and shard can be changed)";
 /// A run that was told to stop stops.
 pub const STAYS_CANCELLED: &str = "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)";
 pub const CANCELLED: &str = "cancel cannot be taken back: create a new object to run again";

@@ -107,6 +107,8 @@ pub enum Verdict {
     StartedEmpty,
     /// Restore only: no backup exists yet and the caller asked to be told (`--no-backup report`); nothing was touched.
     NoBackup,
+    /// Restore on pod start only: the tablet has data; nothing was touched.
+    DataPresent,
     /// See `failure`.
     Failed,
 }

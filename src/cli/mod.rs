@@ -21,6 +21,8 @@ mod inventory;
 mod io_priority;
 mod list;
 mod operator;
+mod pasted;
+mod pod_start;
 mod progress_bar;
 mod recover;
 mod remove;
@@ -74,8 +76,9 @@ enum Command {
 
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
 pub fn main() -> ExitCode {
-    let matches = command().get_matches_from(std::env::args_os().map(kebab_case));
-    let arguments = match Arguments::from_arg_matches(&matches) {
+    let words = std::env::args_os().map(kebab_case).collect();
+    let variable = std::env::var(environment_variable("on-pod-start")).ok();
+    let arguments = match parse(words, variable.as_deref()) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
@@ -94,6 +97,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Reads a command line in kebab-case; on pod start it may be a tablet's own. `variable` is that of `--on-pod-start`.
+fn parse(words: Vec<OsString>, variable: Option<&str>) -> Result<Arguments, clap::Error> {
+    let mut command = command();
+    let mut sifted = pasted::Sifted { words, ignored: Vec::new() };
+    if pasted::is_on_pod_start(&sifted.words, variable)
+        && let Some(restore) = command.find_subcommand("restore")
+    {
+        let found = pasted::sift(sifted.words, restore);
+        sifted = found.map_err(|text| command.error(clap::error::ErrorKind::InvalidValue, text))?;
+        // As pflag: vttablet's flags and mysqlctld's may be pasted one behind the other, and have some in common.
+        command = command.mut_subcommand("restore", |restore| restore.args_override_self(true));
+    }
+    let matches = command.try_get_matches_from(sifted.words)?;
+    let mut arguments = Arguments::from_arg_matches(&matches)?;
+    if let Command::Restore(restore) = &mut arguments.command {
+        restore.pod_start.ignored = sifted.ignored;
+    }
+    Ok(arguments)
+}
+
 /// The exit code of a subcommand that is no engine run.
 fn finished(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -107,7 +130,7 @@ fn finished(result: anyhow::Result<()>) -> ExitCode {
 
 /// The whole command line, with an environment variable for each flag.
 fn command() -> clap::Command {
-    Arguments::command().mut_subcommands(|subcommand| {
+    Arguments::command().mut_subcommand("restore", pod_start::defaults).mut_subcommands(|subcommand| {
         let subcommand = match subcommand.get_after_long_help().map(ToString::to_string) {
             Some(examples) => subcommand.after_long_help(format!("{examples}\n\n{NOTES}")),
             None => subcommand,
@@ -165,6 +188,8 @@ mod tests {
              --vtctld-server vtctld:15999 --tablet-alias zone1-0000000102",
             "restore --keyspace commerce --shard 0 --tablet-dir /vt/x STORAGE --restore_from_backup_ts 2021-04-29.133050 \
              --existing-data refuse --no-backup empty --mysqld own",
+            "restore --on-pod-start --restore_from_backup --init_keyspace commerce --init_shard -80 --init_tablet_type rdonly \
+             --tablet-dir /vt/vt_0000000101 STORAGE --wait_for_backup_interval 10s --restore_from_backup_ts 2021-04-29.133050",
             "backup zone1-0000000101 --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 STORAGE --mysqld mysqlctld \
              --backup-engine-implementation xtrabackup --xtrabackup-user vt_backup --xtrabackup-root-path /opt/xtrabackup/bin \
              --xtrabackup-stream-mode xbstream --xtrabackup-backup-flags=--no-server-version-check --xtrabackup-stripes 8 \
@@ -205,6 +230,24 @@ mod tests {
                 Arguments::from_arg_matches(&matches).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_tablets_own_arguments_are_understood_on_pod_start() {
+        let line = "vitess-backup restore --on-pod-start --restore_from_backup=true --port 15000 --init_keyspace commerce \
+                    --db_dba_user=a --init_shard -80 --db_dba_user=vt_dba --tablet-path zone1-101 --logtostderr \
+                    --s3_backup_force_path_style=true --external_decompressor_use_manifest=false";
+        let words = line.split_whitespace().map(|word| kebab_case(word.into())).collect();
+        let Arguments { command: Command::Restore(restore) } = parse(words, None).unwrap() else { panic!() };
+        assert_eq!(restore.pod_start.ignored, ["port", "logtostderr"]);
+        assert_eq!(restore.tablet.directory.db_dba_user, "vt_dba", "the last one wins");
+        assert_eq!(restore.tablet.directory.mysqld, arguments::MysqldArgument::Own);
+        assert_eq!(restore.pod_start.restore_from_backup, Some(true));
+        assert!(restore.storage.s3.s3_backup_force_path_style && !restore.external_decompressor_use_manifest);
+        let unknown = ["vitess-backup", "restore", "--on-pod-start", "--no-such-flag"].map(OsString::from);
+        assert!(parse(unknown.into(), None).unwrap_err().to_string().contains("--no-such-flag"));
+        let without = ["vitess-backup", "restore", "--port", "1"].map(OsString::from);
+        assert!(parse(without.into(), None).is_err(), "only on pod start is anything left out");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, select};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::controller::{self, Context, Leadership, Shutdown};
+use crate::controller::{self, Context, Leadership, Shutdown, webhook};
 use crate::duration::GoDuration;
 use crate::resources::settings::{Settings, TabletLabels};
 use crate::telemetry::admin::{self, Admin};
@@ -46,6 +46,8 @@ pub struct Operator {
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     admin_address: SocketAddr,
     #[command(flatten)]
+    webhook: Webhook,
+    #[command(flatten)]
     tablets: Tablets,
     /// How long an engine's Job and pod stay after their end, once the outcome is on the object. Meanwhile the pod counts as
     /// using the tablet's volume claim.
@@ -64,6 +66,24 @@ enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// The webhook that adds the init container that restores to pods that name a VitessRestore.
+#[derive(Debug, clap::Args)]
+#[allow(clippy::struct_field_names)] // they are the flags' names
+struct Webhook {
+    /// Where it answers. Default: there is none.
+    #[arg(long, env = "WEBHOOK_ADDRESS", value_name = "ADDRESS")]
+    webhook_address: Option<SocketAddr>,
+    /// The MutatingWebhookConfiguration that sends pods here.
+    #[arg(long, env = "WEBHOOK_CONFIGURATION", default_value = "vitess-backup-operator", value_name = "NAME")]
+    webhook_configuration: String,
+    /// The Service that it names, in the operator's own namespace.
+    #[arg(long, env = "WEBHOOK_SERVICE", default_value = "vitess-backup-operator-webhook", value_name = "NAME")]
+    webhook_service: String,
+    /// How long a certificate of the webhook is good; a new one is made at half of that.
+    #[arg(long, env = "WEBHOOK_CERTIFICATE_LIFETIME", default_value = "720h", value_name = "DURATION")]
+    webhook_certificate_lifetime: GoDuration,
 }
 
 /// How a pod is known as a tablet.
@@ -129,12 +149,17 @@ impl Operator {
             }
             () = shutdown.clone() => return Ok(()),
         }
-        ready.store(true, Ordering::Relaxed);
-
         let namespaces: Vec<String> = self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
         let context = Context::new(client.clone(), settings, metrics.clone(), self.pod_name.clone());
+        let identity = self.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
+        let answering = if let Some(webhook) = self.webhook() {
+            let run = webhook::run(webhook, identity.clone(), context.clone(), ready, shutdown.clone());
+            Some(tokio::spawn(run))
+        } else {
+            ready.store(true, Ordering::Relaxed);
+            None
+        };
         if self.leader_election {
-            let identity = self.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
             let leadership = Leadership::new(client, &self.pod_namespace, identity);
             lead(&leadership, context, &namespaces, shutdown.clone(), &metrics).await?;
         } else {
@@ -144,8 +169,23 @@ impl Operator {
         if serving.is_finished() {
             serving.await?.with_context(|| format!("cannot serve on {}", self.admin_address))?;
         }
+        if let Some(answering) = answering.filter(tokio::task::JoinHandle::is_finished) {
+            answering.await?.context("the webhook cannot answer")?;
+        }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn webhook(&self) -> Option<webhook::Settings> {
+        let Webhook { webhook_address, webhook_configuration, webhook_service, webhook_certificate_lifetime } =
+            &self.webhook;
+        Some(webhook::Settings {
+            address: (*webhook_address)?,
+            configuration: webhook_configuration.clone(),
+            service: webhook_service.clone(),
+            namespace: self.pod_namespace.clone(),
+            lifetime: webhook_certificate_lifetime.0,
+        })
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {

@@ -7,6 +7,7 @@ use crate::backup::choose::Wanted;
 use crate::backup::name::parse_time;
 use crate::backup::report::{Operation, Outcome, Verdict};
 use crate::cli::arguments::{LimitArguments, OutputArguments, OutputFormat, RunArguments, TabletArguments};
+use crate::cli::pod_start::{self, PodStartArguments};
 use crate::cli::report::About;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
@@ -22,12 +23,15 @@ Restore a backup that Vitess or this program made, onto a tablet, or onto the vo
 
 Everything that can be known is checked before the old data goes: the MANIFEST, that every object is there, the MySQL version,
 the space. Each file is compared with its hash as it is written. A restore that was cut short leaves Vitess's marker
-restore_in_progress behind and is simply run again.";
+restore_in_progress behind and is simply run again.
+
+With --on-pod-start it is an init container of a tablet's pod and takes the tablet's own flags, of vttablet and mysqlctld.";
 
 const EXAMPLE: &str = "\
 Examples:
   vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /vt/vt_0000000101 --existing-data replace --backup-storage-implementation file --file-backup-storage-root /backups
-  vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /new/vt_0000000102 --mysqld stopped --restore_from_backup_ts 2026-11-22.150000 --backup_storage_implementation file --file_backup_storage_root /backups";
+  vitess-backup restore --keyspace commerce --shard 0 --tablet-dir /new/vt_0000000102 --mysqld stopped --restore_from_backup_ts 2026-11-22.150000 --backup_storage_implementation file --file_backup_storage_root /backups
+  vitess-backup restore --on-pod-start --restore_from_backup --init_keyspace commerce --init_shard 0 --init_tablet_type replica --tablet-path zone1-102 --wait_for_backup_interval 10s --backup_storage_implementation file --file_backup_storage_root /backups";
 
 /// Restore a backup onto a tablet, or onto the volume of one that does not run yet
 #[derive(Debug, Args)]
@@ -55,6 +59,8 @@ pub struct RestoreArguments {
     /// How many files to copy at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub restore_concurrency: u16,
+    #[command(flatten)]
+    pub pod_start: PodStartArguments,
     #[command(flatten)]
     pub limits: LimitArguments,
     /// Consider only backups made by these engines, as the MANIFEST's BackupMethod names them
@@ -109,6 +115,29 @@ impl RestoreArguments {
             (None, None) => Ok(Wanted::Latest),
         }
     }
+
+    pub fn options(&self) -> Result<RestoreOptions, EngineError> {
+        Ok(RestoreOptions {
+            wanted: self.wanted()?,
+            fallback: self.fallback,
+            existing_data: match self.existing_data {
+                ExistingDataArgument::Refuse => ExistingData::Refuse,
+                ExistingDataArgument::Replace => ExistingData::Replace,
+            },
+            allowed_engines: self.restore_from_backup_allowed_engines.clone(),
+            limits: self.limits.limits(self.restore_concurrency),
+            allow_primary: self.allow_primary,
+            vtctld: match (&self.vtctld_server, &self.tablet_alias) {
+                (Some(server), Some(alias)) => Some(Vtctld { server: server.clone(), alias: alias.clone() }),
+                _ => None,
+            },
+            external_decompressor: self.external_decompressor.clone(),
+            external_decompressor_use_manifest: self.external_decompressor_use_manifest,
+            xtrabackup: self.xtrabackup.options()?,
+            mysqlctld_timeout: self.mysqlctld_timeout.0,
+            before_start: None,
+        })
+    }
 }
 
 #[async_trait(?Send)]
@@ -140,31 +169,15 @@ impl EngineCommand for RestoreArguments {
         interrupt: &Interrupt,
         monitor: &dyn Monitor,
     ) -> Result<(), EngineError> {
+        if self.pod_start.on_pod_start {
+            return Box::pin(pod_start::execute(self, outcome, interrupt, monitor)).await;
+        }
         let mut tablet = self.tablet.tablet()?;
         tablet.alias = self.tablet_alias.clone();
         outcome.shard = tablet.shard.as_ref().map(ToString::to_string);
         outcome.tablet_alias = self.tablet_alias.as_ref().map(ToString::to_string);
-        let options = RestoreOptions {
-            wanted: self.wanted()?,
-            fallback: self.fallback,
-            existing_data: match self.existing_data {
-                ExistingDataArgument::Refuse => ExistingData::Refuse,
-                ExistingDataArgument::Replace => ExistingData::Replace,
-            },
-            allowed_engines: self.restore_from_backup_allowed_engines.clone(),
-            limits: self.limits.limits(self.restore_concurrency),
-            allow_primary: self.allow_primary,
-            vtctld: match (&self.vtctld_server, &self.tablet_alias) {
-                (Some(server), Some(alias)) => Some(Vtctld { server: server.clone(), alias: alias.clone() }),
-                _ => None,
-            },
-            external_decompressor: self.external_decompressor.clone(),
-            external_decompressor_use_manifest: self.external_decompressor_use_manifest,
-            xtrabackup: self.xtrabackup.options()?,
-            mysqlctld_timeout: self.mysqlctld_timeout.0,
-        };
         let storage = self.storage.open()?;
-        match builtin::restore(&tablet, &storage, &options, interrupt, monitor).await? {
+        match builtin::restore(&tablet, &storage, &self.options()?, interrupt, monitor).await? {
             RestoreEnd::Restored(done) => done.fill(outcome),
             RestoreEnd::NoBackup => {
                 outcome.verdict = match self.no_backup {

@@ -43,6 +43,7 @@ fn sentence(outcome: &Outcome) -> &'static str {
         (Verdict::Failed, _) => "Failed",
         (Verdict::StartedEmpty, _) => "No backup exists; nothing was touched, the tablet starts empty;",
         (Verdict::NoBackup, _) => "No backup exists; nothing was touched;",
+        (Verdict::DataPresent, _) => "The tablet has data; nothing was touched;",
         (Verdict::Succeeded, Operation::Backup) => "Backed up",
         (Verdict::Succeeded, Operation::Restore) => "Restored",
         (Verdict::Succeeded, Operation::List) => "Listed",

@@ -281,7 +281,7 @@ fn is_allowed(method: &Method, path: &str, query: &str) -> bool {
         Method::DELETE => "delete",
         _ => return false,
     };
-    rbac::WATCHED.iter().any(|rule| {
+    rbac::WATCHED.iter().chain(rbac::WEBHOOK).any(|rule| {
         rule.api_group == group && rule.resources.contains(&resource.as_str()) && rule.verbs.contains(&verb)
     })
 }

@@ -8,7 +8,9 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{EngineJob, Phase, RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{
+    EngineJob, Phase, RunStatus, Trigger, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus,
+};
 use crate::plan::observed::Observed;
 use crate::plan::{self, Plan, accept};
 use crate::resources::names::FINALIZER_RUN;
@@ -49,6 +51,11 @@ pub trait Run:
     fn is_record(&self) -> bool;
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<Self::Status>;
 
+    /// Whether nothing is launched for it and pods that start follow it.
+    fn follows_pods(&self) -> bool {
+        false
+    }
+
     fn phase(&self) -> Phase {
         self.status().and_then(|status| Self::run(status).phase).unwrap_or_default()
     }
@@ -62,6 +69,9 @@ pub trait Run:
 
     /// Whether it waits for something that is not its own Job.
     fn waits(&self) -> bool {
+        if self.follows_pods() {
+            return self.phase() == Phase::Pending;
+        }
         !self.is_record()
             && !self.phase().is_final()
             && self.status().is_none_or(|status| Self::run(status).job.is_none())
@@ -169,5 +179,9 @@ impl Run for VitessRestore {
 
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
         plan::restore::next(self, seen, now)
+    }
+
+    fn follows_pods(&self) -> bool {
+        self.spec.trigger == Trigger::PodStart
     }
 }

@@ -19,6 +19,7 @@ mod reconcile;
 mod status;
 mod touched;
 mod watch;
+pub mod webhook;
 
 pub use context::Context;
 pub use error::Error;

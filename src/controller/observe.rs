@@ -17,8 +17,9 @@ use super::kinds::Run;
 use super::locks::HolderIdentity;
 use crate::api::{EngineJob, VitessBackup, VitessBackupStorage, VitessRestore};
 use crate::plan::observed::{Holder, JobSeen, LivePod, Observed, ServerSeen, is_live, is_short, read_outcome};
-use crate::resources::names::{LABEL_LOCK, LABEL_RUN_UID};
+use crate::resources::names::{LABEL_LOCK, LABEL_RUN_UID, RESTORE_OF};
 use crate::resources::pod::ENGINE_CONTAINER;
+use crate::resources::pod_start::restore_of;
 
 /// How much of a log is read while the engine runs (it writes a line a second), and when it has ended.
 const TAIL_RUNNING: i64 = 30;
@@ -42,6 +43,12 @@ pub async fn run<K: Run>(context: &Context, object: &K, now: Timestamp) -> Resul
     let status = object.status().map(|status| K::run(status).clone()).unwrap_or_default();
     let look =
         Look { context, namespace: object.namespace().unwrap_or_default(), uid: object.uid().unwrap_or_default(), now };
+    if object.follows_pods() && !deleting {
+        seen.storage = look.storage(object.storage_name()).await?;
+        seen.claims = look.claims().await?;
+        seen.starting_pods = look.starting_pods(&object.name_any()).await?;
+        return Ok(seen);
+    }
     let current = object.verification_job().filter(|_| verifies).or(status.job.as_ref());
     look.jobs(&mut seen, current).await?;
     let under_way = current.is_some_and(|job| job.uid.is_some());
@@ -204,6 +211,20 @@ impl Look<'_> {
     async fn tablets(&self) -> Result<Vec<Pod>, Error> {
         let selector = ListParams::default().labels(&self.context.settings.tablet_selector_text());
         Ok(self.api::<Pod>().list(&selector).await.map_err(Error::api("list", "tablet pods"))?.items)
+    }
+
+    /// Pods that name this object: by label, or, when they are tablets, by annotation.
+    async fn starting_pods(&self, name: &str) -> Result<Vec<Pod>, Error> {
+        let api = self.api::<Pod>();
+        let labelled = ListParams::default().labels(RESTORE_OF);
+        let mut pods = api.list(&labelled).await.map_err(Error::api("list", "pods"))?.items;
+        for tablet in self.tablets().await? {
+            if !pods.iter().any(|pod| pod.metadata.name == tablet.metadata.name) {
+                pods.push(tablet);
+            }
+        }
+        pods.retain(|pod| restore_of(pod) == Some(name) && is_live(pod, self.now));
+        Ok(pods)
     }
 
     /// What the namespace's backups tell of their servers. One that cannot be read tells nothing.

@@ -460,3 +460,39 @@ async fn a_deleted_object_in_a_terminating_namespace_goes() {
     shell.reconcile().await.unwrap();
     assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!([]));
 }
+
+#[tokio::test]
+async fn pods_that_follow_a_restore_are_gathered_by_label_and_by_annotation() {
+    const RESTORE: &str = "/apis/backup.vitess.io/v1alpha1/namespaces/demo/vitessrestores/commerce";
+    let shell = Shell::with_a_backup();
+    shell.server.put(
+        RESTORE,
+        json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessRestore", "metadata": {"uid": "r", "generation": 1},
+            "spec": {"storage": {"name": "backups"}, "shard": "commerce/0", "trigger": "PodStart"},
+        }),
+    );
+    let labelled = |name: &str| {
+        json!({
+            "metadata": {"labels": {"backup.vitess.io/restore": name}},
+            "spec": {"containers": [], "initContainers": [{"name": "vitess-backup-restore"}]},
+        })
+    };
+    shell.server.put("/api/v1/namespaces/demo/pods/new-0", labelled("commerce"));
+    shell.server.put("/api/v1/namespaces/demo/pods/other-0", labelled("customer"));
+    shell.server.change("/api/v1/namespaces/demo/pods/tablet-101", |pod| {
+        pod["metadata"]["annotations"] = json!({"backup.vitess.io/restore": "commerce"});
+    });
+    let stored: DeserializeGuard<VitessRestore> = serde_json::from_value(shell.server.get(RESTORE).unwrap()).unwrap();
+    reconcile::run::<VitessRestore>(Arc::new(stored), shell.context.clone()).await.unwrap();
+    let status = shell.server.get(RESTORE).unwrap()["status"].clone();
+    let pods: Vec<(&str, &str)> = status["pods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| (pod["name"].as_str().unwrap(), pod["phase"].as_str().unwrap()))
+        .collect();
+    assert_eq!(pods, [("new-0", "Pending"), ("tablet-101", "Failed")], "{status:#}");
+    assert_eq!(status["phase"], "Running");
+    assert!(!shell.server.writes().iter().any(|write| write.contains("/jobs")), "nothing is launched");
+}

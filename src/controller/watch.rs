@@ -23,8 +23,9 @@ use super::context::Context;
 use super::error::Error;
 use super::kinds::Run;
 use super::{Shutdown, census, reconcile};
-use crate::api::{VitessBackup, VitessBackupStorage};
-use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_ORIGIN, LABEL_RUN_KIND, ORIGIN_INVENTORY};
+use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_ORIGIN, LABEL_RUN_KIND, ORIGIN_INVENTORY, RESTORE_OF};
+use crate::resources::pod_start::restore_of;
 use crate::resources::record;
 use crate::resources::storage::claim;
 
@@ -51,13 +52,19 @@ pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: S
         .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
     let engines = watcher::Config::default().labels(&format!("{LABEL_RUN_KIND}={}", K::KIND));
     let tablets = watcher::Config::default().labels(&context.settings.tablet_selector_text());
+    let following = watcher::Config::default().labels(RESTORE_OF);
     let locks = watcher::Config::default().labels(LABEL_LOCK);
     let any = watcher::Config::default;
     let mut requests: SelectAll<Requests<K>> = SelectAll::new();
     requests.push(own.boxed());
     requests.push(of_owner::<K, _>(whole(api::<Job>(client, scope), engines.clone())));
     requests.push(of_owner::<K, _>(whole(api::<Pod>(client, scope), engines)));
-    requests.push(of_waiting::<K, _>(whole(api::<Pod>(client, scope), tablets), &store));
+    requests.push(of_waiting::<K, _>(whole(api::<Pod>(client, scope), tablets.clone()), &store));
+    if K::KIND == VitessRestore::KIND {
+        requests.push(of_follower::<K>(whole(api::<Pod>(client, scope), following)));
+        // By annotation, which nobody can ask the API server for.
+        requests.push(of_follower::<K>(whole(api::<Pod>(client, scope), tablets)));
+    }
     requests.push(of_waiting::<K, _>(whole(api::<Lease>(client, scope), locks), &store));
     requests.push(of_waiting::<K, _>(metadata::<PersistentVolumeClaim>(client, scope), &store));
     requests.push(of_waiting::<K, _>(whole(api::<Guarded<VitessBackupStorage>>(client, scope), any()), &store));
@@ -215,6 +222,14 @@ where
         let name = changed.annotations().get(ANNOTATION_RUN);
         let run = name.zip(changed.namespace()).map(|(name, namespace)| ObjectRef::new(name).within(&namespace));
         run.into_iter().collect()
+    })
+}
+
+/// The restore that a pod follows when it starts.
+fn of_follower<K: Run>(changes: BoxStream<'static, Result<Pod, watcher::Error>>) -> Requests<K> {
+    requests_of(changes, |pod: &Pod| {
+        let named = restore_of(pod).zip(pod.namespace());
+        named.map(|(name, namespace)| ObjectRef::new(name).within(&namespace)).into_iter().collect()
     })
 }
 

@@ -83,6 +83,9 @@ pub enum EngineError {
     NoCompleteBackup { shard: KeyspaceShard, passed_over: Vec<PassedOver> },
     #[error("there is no backup {name} of {shard}")]
     BackupNotFound { shard: KeyspaceShard, name: String },
+    /// The tablet cannot start empty either: a restore was cut short on it.
+    #[error("an earlier restore of the tablet was cut short, and {shard} has no backup to start over with")]
+    NothingToRestore { shard: KeyspaceShard },
     #[error("backup {} cannot be restored: {}", .0.name, .0.why)]
     BackupUnusable(PassedOver),
     #[error("the MANIFEST of backup {backup} cannot be used: {cause}")]
@@ -282,6 +285,7 @@ impl EngineError {
             Self::FileUnreadable { .. } | Self::FileChanged { .. } => Reason::FileUnreadable,
             Self::NoCompleteBackup { .. } => Reason::NoCompleteBackup,
             Self::BackupNotFound { .. } => Reason::BackupNotFound,
+            Self::NothingToRestore { .. } => Reason::NoBackupFound,
             Self::BackupUnusable(passed_over) => match passed_over.why {
                 Why::ManifestUnreadable(_) => Reason::ManifestUnreadable,
                 Why::EngineNotAllowed(_) => Reason::EngineNotAllowed,
@@ -399,6 +403,9 @@ impl EngineError {
                 "Take a backup; see `vitess-backup list` for what is there, and remove what is broken"
             }
             Self::BackupNotFound { .. } => "See `vitess-backup list` for the names",
+            Self::NothingToRestore { .. } => {
+                "Take a backup of the shard, or name the storage that has one; to start empty after all, remove what is in the tablet's directory"
+            }
             Self::BackupUnusable(passed_over) => unusable_remedy(&passed_over.why),
             Self::ManifestUnusable { .. } => "Restore another backup (--backup-name)",
             Self::CompressionUnknown { .. } => {

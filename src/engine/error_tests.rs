@@ -54,6 +54,7 @@ fn all() -> Vec<(EngineError, Reason)> {
             Reason::NoCompleteBackup,
         ),
         (EngineError::BackupNotFound { shard: shard.clone(), name: name.clone() }, Reason::BackupNotFound),
+        (EngineError::NothingToRestore { shard: shard.clone() }, Reason::NoBackupFound),
         (EngineError::BackupUnusable(passed_over(Why::Incomplete)), Reason::NoCompleteBackup),
         (EngineError::BackupUnusable(passed_over(Why::ManifestUnreadable("x".into()))), Reason::ManifestUnreadable),
         (EngineError::BackupUnusable(passed_over(Why::VersionIncompatible("x".into()))), Reason::VersionIncompatible),

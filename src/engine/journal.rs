@@ -159,7 +159,15 @@ impl Journal {
     /// # Errors
     /// `JournalUnreadable` when there is a journal that cannot be understood: better to stop than to guess.
     pub fn read(&self) -> Result<Option<Entry>, EngineError> {
-        let path = self.path();
+        Self::peek(&self.directory)
+    }
+
+    /// As [`Self::read`], without taking the tablet.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn peek(directory: &Path) -> Result<Option<Entry>, EngineError> {
+        let path = directory.join(FILE_NAME);
         let unreadable = |cause: String| EngineError::JournalUnreadable { path: path.clone(), cause };
         let text = match fs::read(&path) {
             Ok(text) => text,

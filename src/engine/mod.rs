@@ -5,6 +5,7 @@
 //! * [`journal`]: crash safety; [`recover`] puts a tablet back after a run that was killed.
 //! * [`kill_point`]: where tests kill a run; empty in a release build.
 //! * [`drill`]: a backup restored to scratch, for a look at what is in it.
+//! * [`pod_start`]: whether and what to restore before a tablet's processes start.
 //! * [`catalogue`]: what is in storage: list, remove, choose; [`inventory`]: what is in all of it.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
@@ -19,6 +20,7 @@ mod interrupt;
 pub mod inventory;
 pub mod journal;
 pub mod kill_point;
+pub mod pod_start;
 pub mod recover;
 mod replication;
 mod sense;

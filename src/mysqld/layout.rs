@@ -150,6 +150,18 @@ impl Layout {
         }
     }
 
+    /// This layout as a my.cnf that [`Self::write_my_cnf`] makes with these `extra` files would have it, where they set paths
+    /// or numbers of their own (planetscale's operator sets socket and error log so). Nothing is written.
+    ///
+    /// # Errors
+    /// When one of them sets a number that does not fit.
+    pub async fn with_extra(self, extra: &[PathBuf]) -> Result<Self, LayoutError> {
+        let mut text = my_cnf::template(&self, None);
+        append_extra(&mut text, extra).await;
+        let read = Self::from_my_cnf(&self.tablet_dir, &text)?;
+        Ok(Self { relay_log_info: self.relay_log_info, ..read })
+    }
+
     /// The directories that must be there before mysqld can start, the tablet directory first.
     pub fn directories(&self) -> Vec<PathBuf> {
         let parent = |path: &Path| path.parent().map(Path::to_path_buf);
@@ -191,11 +203,7 @@ impl Layout {
     /// When the file cannot be written whole.
     pub async fn write_my_cnf(&self, version: Option<&ServerVersion>, extra: &[PathBuf]) -> Result<(), LayoutError> {
         let mut text = my_cnf::template(self, version);
-        for path in extra {
-            if let Ok(more) = tokio::fs::read_to_string(path).await {
-                text.extend(["## ", &path.to_string_lossy(), "\n", &more]);
-            }
-        }
+        append_extra(&mut text, extra).await;
         self.replace_my_cnf(&text).await
     }
 
@@ -243,6 +251,14 @@ impl Layout {
         let found = tokio::fs::metadata(&self.tablet_dir).await;
         let found = found.map_err(|source| LayoutError::Read { path: self.tablet_dir.clone(), source })?;
         Ok(Owner { uid: found.uid(), gid: found.gid() })
+    }
+}
+
+async fn append_extra(text: &mut String, extra: &[PathBuf]) {
+    for path in extra {
+        if let Ok(more) = tokio::fs::read_to_string(path).await {
+            text.extend(["## ", &path.to_string_lossy(), "\n", &more, "\n"]);
+        }
     }
 }
 

@@ -140,3 +140,22 @@ async fn extra_files_are_appended_and_missing_ones_passed_over() {
     asked.write_my_cnf(None, &[dir.path().join("missing.cnf"), extra]).await.unwrap();
     assert_eq!(Layout::read(dir.path()).await.unwrap(), Layout { port: 4000, ..asked });
 }
+
+#[tokio::test]
+async fn a_layout_follows_what_extra_files_set_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let extra = dir.path().join("socket.cnf");
+    std::fs::write(&extra, "socket = /vt/socket/mysql.sock\nlog-error = /vt/config/stderr.symlink\nport=17100\n")
+        .unwrap();
+    let plain = Layout::vitess_default(&dir.path().join("vt_0000000101")).unwrap();
+    let layout = plain.clone().with_extra(&[dir.path().join("missing.cnf"), extra]).await.unwrap();
+    let expected = Layout {
+        socket: "/vt/socket/mysql.sock".into(),
+        error_log: "/vt/config/stderr.symlink".into(),
+        port: 17100,
+        ..plain.clone()
+    };
+    assert_eq!(layout, expected);
+    assert_eq!(plain.clone().with_extra(&[]).await.unwrap(), plain);
+    assert!(!plain.tablet_dir.exists());
+}

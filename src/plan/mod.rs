@@ -15,6 +15,7 @@ mod launch;
 #[cfg(test)]
 mod lifecycle_tests;
 pub mod observed;
+pub mod pod_start;
 mod queue;
 #[cfg(test)]
 mod recorded;

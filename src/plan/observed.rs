@@ -28,6 +28,8 @@ pub struct Observed {
     pub tablets: Vec<Pod>,
     /// Pods that mount the claim a restore is to fill, and have not ended.
     pub target_users: Vec<String>,
+    /// Pods that name this VitessRestore of trigger PodStart.
+    pub starting_pods: Vec<Pod>,
     /// The servers that finished backups of the namespace were made of. Only for a backup whose stream is to be tar.
     pub servers: Vec<ServerSeen>,
     /// Leases of ours in the namespace, by name.
@@ -104,6 +106,7 @@ impl Observed {
             claims: BTreeMap::new(),
             tablets: Vec::new(),
             target_users: Vec::new(),
+            starting_pods: Vec::new(),
             servers: Vec::new(),
             locks: BTreeMap::new(),
             queue: Vec::new(),

@@ -9,9 +9,9 @@ use super::accept::{self, Attached, Problem};
 use super::draft::{ACCEPTED, AT_ONCE, Asked, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE, whole_seconds};
 use super::observed::{Observed, seconds_since};
 use super::run::{self, Stage};
-use super::{Action, Plan, Requeue, launch, recovery, report, retry};
+use super::{Action, Plan, Requeue, launch, pod_start, recovery, report, retry};
 use crate::api::{
-    EngineJob, GoDuration, JobPurpose, Phase, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
+    EngineJob, GoDuration, JobPurpose, Phase, Trigger, VitessBackupStorage, VitessRestore, VitessRestoreSpec,
     VitessRestoreStatus, VolumeTarget,
 };
 use crate::backup::failure::Reason;
@@ -22,7 +22,10 @@ use crate::topo::TabletAlias;
 
 /// The plan for this restore. `now` is the only clock.
 pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
-    let VitessRestoreStatus { run, next_lookup_time, waiting_since, lookups, started_empty } =
+    if restore.spec.trigger == Trigger::PodStart {
+        return pod_start::next(restore, seen, now);
+    }
+    let VitessRestoreStatus { run, next_lookup_time, waiting_since, lookups, started_empty, pods: _ } =
         restore.status.clone().unwrap_or_default();
     let mut draft = Draft::new("VitessRestore", &restore.metadata, run, seen, now);
     let VitessRestoreSpec { retries, cancel, waiting_deadlines, .. } = &restore.spec;
@@ -32,8 +35,14 @@ pub fn next(restore: &VitessRestore, seen: &Observed, now: Timestamp) -> Plan<Vi
     let requeue = next.decide();
     let Next { spec: _, draft, next_lookup_time, waiting_since, lookups, started_empty } = next;
     let finished = draft.finish(requeue);
-    let status =
-        finished.status.map(|run| VitessRestoreStatus { run, next_lookup_time, waiting_since, lookups, started_empty });
+    let status = finished.status.map(|run| VitessRestoreStatus {
+        run,
+        next_lookup_time,
+        waiting_since,
+        lookups,
+        started_empty,
+        pods: Vec::new(),
+    });
     Plan { actions: finished.actions, status, requeue: finished.requeue, events: finished.events }
 }
 
@@ -265,7 +274,8 @@ impl<'a> Next<'a> {
                 let text = outcome.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
                 self.wait_for_backup("NoCompleteBackupYet", &text)
             }
-            Verdict::StartedEmpty | Verdict::NoBackup => {
+            // DataPresent is what a run at a pod's start says, and this is none.
+            Verdict::StartedEmpty | Verdict::NoBackup | Verdict::DataPresent => {
                 self.started_empty = Some(true);
                 self.draft.status.warnings.clone_from(&outcome.warnings);
                 self.draft.status.progress = None;

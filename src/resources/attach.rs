@@ -7,7 +7,7 @@ use super::settings::Settings;
 use super::tablet::Tablet;
 
 /// Where Vitess keeps its data when the pod does not say: what Vitess's own images set.
-const DEFAULT_VTDATAROOT: &str = "/vt/vtdataroot";
+pub(super) const DEFAULT_VTDATAROOT: &str = "/vt/vtdataroot";
 
 /// The tablet as the engine pod sees it: the same paths, on the same volumes.
 #[derive(Clone, Debug, PartialEq)]

@@ -178,27 +178,80 @@ pub fn restore(spec: &VitessRestoreSpec, onto: &RestoreOnto<'_>, storage: &[Stri
         }
     }
     args.extend_from_slice(storage);
-    let BackupSelector { latest: _, name, at_or_before, to_timestamp: _, to_position: _ } = &spec.backup;
-    args.extend(name.iter().map(|name| format!("--backup-name={name}")));
-    args.extend(at_or_before.iter().map(|time| format!("--restore-from-backup-ts={time}")));
-    args.extend(spec.fallback.then(|| "--fallback".to_owned()));
+    args.extend(which_backup(spec));
     args.push(match spec.existing_data {
         ExistingData::Refuse => "--existing-data=refuse".to_owned(),
         ExistingData::Replace => "--existing-data=replace".to_owned(),
     });
     let waits = spec.wait_for_backup_interval > GoDuration::default();
     args.push(if waits { "--no-backup=report".to_owned() } else { "--no-backup=empty".to_owned() });
-    args.extend(spec.concurrency.map(|n| format!("--restore-concurrency={n}")));
-    args.extend(limits(spec.bandwidth_limit.as_ref(), spec.pod_template.as_ref()));
-    if !spec.allowed_backup_engines.is_empty() {
-        args.push(format!("--restore-from-backup-allowed-engines={}", spec.allowed_backup_engines.join(",")));
-    }
-    args.extend(spec.xtrabackup.iter().flat_map(xtrabackup_restore_options));
+    args.extend(how_to_restore(spec));
     if let (Some(vtctld), RestoreOnto::Tablet { alias, .. }) = (&spec.vtctld, onto) {
         args.push(format!("--vtctld-server={}", vtctld.address));
         args.push(format!("--tablet-alias={alias}"));
     }
     args.extend(reporting(spec.deadline));
+    args
+}
+
+/// What a pod says of the tablet that starts in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seat {
+    pub alias: Option<TabletAlias>,
+    pub uid: u32,
+    pub tablet_dir: String,
+    /// As mysqlctld is told them; where it is not, so is the engine not.
+    pub mysql_port: Option<String>,
+    pub mysql_socket: Option<String>,
+    pub dba_user: Option<String>,
+    pub init_db_name_override: Option<String>,
+    /// `replica` or `rdonly`.
+    pub tablet_type: Option<String>,
+}
+
+/// `vitess-backup restore --on-pod-start …`, with the names of vttablet's and mysqlctld's own flags.
+pub fn restore_on_pod_start(spec: &VitessRestoreSpec, seat: &Seat, storage: &[String]) -> Vec<String> {
+    let Seat { alias, uid, tablet_dir, mysql_port, mysql_socket, dba_user, init_db_name_override, tablet_type } = seat;
+    let mut args = vec!["restore".to_owned(), "--on-pod-start".to_owned(), "--restore-from-backup".to_owned()];
+    args.push(format!("--init-keyspace={}", spec.shard.keyspace()));
+    args.push(format!("--init-shard={}", spec.shard.shard()));
+    args.extend(tablet_type.iter().map(|kind| format!("--init-tablet-type={kind}")));
+    args.extend(init_db_name_override.iter().map(|name| format!("--init-db-name-override={}", literal(name))));
+    args.extend(alias.iter().map(|alias| format!("--tablet-path={alias}")));
+    args.push(format!("--tablet-uid={uid}"));
+    args.push(format!("--tablet-dir={tablet_dir}"));
+    args.extend(mysql_port.iter().map(|port| format!("--mysql-port={port}")));
+    args.extend(mysql_socket.iter().map(|socket| format!("--mysql-socket={socket}")));
+    args.extend(dba_user.iter().map(|user| format!("--db-dba-user={}", literal(user))));
+    args.extend_from_slice(storage);
+    args.extend(which_backup(spec));
+    if spec.existing_data == ExistingData::Replace {
+        args.push("--existing-data=replace".to_owned());
+    }
+    let waits = spec.wait_for_backup_interval > GoDuration::default();
+    args.extend(waits.then(|| format!("--wait-for-backup-interval={}", spec.wait_for_backup_interval)));
+    args.extend(how_to_restore(spec));
+    // Waiting for a backup has no limit, and the engine's deadline is for the whole run.
+    let deadline = if waits { GoDuration::default() } else { spec.deadline };
+    args.extend(reporting(deadline));
+    args
+}
+
+fn which_backup(spec: &VitessRestoreSpec) -> Vec<String> {
+    let BackupSelector { latest: _, name, at_or_before, to_timestamp: _, to_position: _ } = &spec.backup;
+    let mut args: Vec<String> = name.iter().map(|name| format!("--backup-name={name}")).collect();
+    args.extend(at_or_before.iter().map(|time| format!("--restore-from-backup-ts={time}")));
+    args.extend(spec.fallback.then(|| "--fallback".to_owned()));
+    args
+}
+
+fn how_to_restore(spec: &VitessRestoreSpec) -> Vec<String> {
+    let mut args: Vec<String> = spec.concurrency.iter().map(|n| format!("--restore-concurrency={n}")).collect();
+    args.extend(limits(spec.bandwidth_limit.as_ref(), spec.pod_template.as_ref()));
+    if !spec.allowed_backup_engines.is_empty() {
+        args.push(format!("--restore-from-backup-allowed-engines={}", spec.allowed_backup_engines.join(",")));
+    }
+    args.extend(spec.xtrabackup.iter().flat_map(xtrabackup_restore_options));
     args
 }
 

@@ -24,6 +24,11 @@ impl Flags {
         Self(flags)
     }
 
+    /// Whether the flag is there, with a value or without.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The value of a flag; nothing when it is absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())

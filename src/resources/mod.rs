@@ -9,6 +9,7 @@ pub mod flags;
 pub mod job;
 pub mod names;
 pub mod pod;
+pub mod pod_start;
 pub mod rbac;
 pub mod record;
 pub mod settings;

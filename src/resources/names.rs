@@ -23,6 +23,10 @@ pub const LABEL_RUN_UID: &str = "backup.vitess.io/run-uid";
 pub const LABEL_RUN_KIND: &str = "backup.vitess.io/run-kind";
 /// What a Job is for: a [`JobPurpose`] in lower case.
 pub const LABEL_PURPOSE: &str = "backup.vitess.io/purpose";
+/// On a tablet's pod, as a label or an annotation: the VitessRestore of trigger PodStart by which it restores when it starts.
+pub const RESTORE_OF: &str = "backup.vitess.io/restore";
+/// On a tablet's pod: what its tablet's uid is less the ordinal that its StatefulSet gave it.
+pub const ANNOTATION_UID_BASE: &str = "backup.vitess.io/tablet-uid-base";
 /// On the Leases that say which run works on what.
 pub const LABEL_LOCK: &str = "backup.vitess.io/lock";
 /// The name of the VitessBackup or VitessRestore; an annotation because it may be longer than a label.

@@ -18,7 +18,7 @@ use crate::api::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 /// The name of the container that runs the engine.
 pub const ENGINE_CONTAINER: &str = "engine";
 pub(super) const BINARY_VOLUME: &str = "vitess-backup-binary";
-const BINARY_DIR: &str = "/vitess-backup-bin";
+pub(super) const BINARY_DIR: &str = "/vitess-backup-bin";
 pub(super) const TMP_VOLUME: &str = "vitess-backup-tmp";
 const TMP_DIR: &str = "/tmp";
 /// Where a restore into a volume mounts it: what Vitess's own images have as VTDATAROOT.
@@ -189,7 +189,7 @@ pub(super) fn binary_mount() -> VolumeMount {
 
 /// Whether the engine's container has no place for temporary files: an emptyDir that the tablet has there is not shared.
 /// XtraBackup keeps its own in my.cnf's tmpdir, which is on the tablet's volume, unless a my.cnf of somebody's own has none.
-fn needs_tmp(security: &SecurityContext, mounts: &[VolumeMount]) -> bool {
+pub(super) fn needs_tmp(security: &SecurityContext, mounts: &[VolumeMount]) -> bool {
     let covered = mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == TMP_DIR);
     security.read_only_root_filesystem == Some(true) && !covered
 }

@@ -73,6 +73,14 @@ pub const OWN_NAMESPACE: &[Rule] = &[Rule {
     why: "leader election",
 }];
 
+/// In the cluster, and only where the webhook is switched on: that one configuration, by its name.
+pub const WEBHOOK: &[Rule] = &[Rule {
+    api_group: "admissionregistration.k8s.io",
+    resources: &["mutatingwebhookconfigurations"],
+    verbs: &["get", "patch"],
+    why: "each replica adds the authority of its certificate to the bundle, so that no Secret is needed",
+}];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +88,7 @@ mod tests {
     #[test]
     fn the_operator_reads_no_secrets_and_enters_no_pods() {
         let forbidden = ["secrets", "pods/exec", "pods/attach", "pods/portforward", "serviceaccounts/token", "nodes"];
-        for rule in WATCHED.iter().chain(OWN_NAMESPACE) {
+        for rule in WATCHED.iter().chain(OWN_NAMESPACE).chain(WEBHOOK) {
             for resource in rule.resources {
                 assert!(!forbidden.contains(resource), "{rule:?}");
                 assert!(!resource.contains('*'), "{rule:?}");

@@ -9,6 +9,7 @@ mod gitops;
 mod healing;
 mod inventory;
 mod lifecycle;
+mod pod_start;
 mod restore;
 mod storage;
 mod verify;

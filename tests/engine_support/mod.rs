@@ -245,6 +245,7 @@ pub fn restore_options(existing_data: ExistingData) -> RestoreOptions {
         external_decompressor: None,
         external_decompressor_use_manifest: false,
         mysqlctld_timeout: Duration::from_secs(60),
+        before_start: None,
     }
 }
 

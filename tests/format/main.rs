@@ -91,6 +91,7 @@ impl Volume {
             external_decompressor_use_manifest: false,
             xtrabackup: XtrabackupOptions::default(),
             mysqlctld_timeout: Duration::from_secs(1),
+            before_start: None,
         }
     }
 

@@ -46,6 +46,17 @@ the Jobs that it creates, and Leases.
   verbs: [create, patch]
 {{- end }}
 
+{{/*
+Only where the webhook is switched on: each of the operator's pods adds the authority of its certificate to that one configuration.
+The configuration belongs to no namespace, so this is a ClusterRole even where watchNamespaces is set.
+*/}}
+{{- define "vitess-backup-operator.webhookRules" -}}
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  resourceNames: [{{ include "vitess-backup-operator.fullname" . }}]
+  verbs: [get, patch]
+{{- end }}
+
 {{/* Roles and bindings to the operator's service account; takes dict root kind name namespace ("" for a ClusterRole) rules. */}}
 {{- define "vitess-backup-operator.grant" -}}
 apiVersion: rbac.authorization.k8s.io/v1

@@ -36,7 +36,7 @@ pub async fn restore(
     monitor: &dyn Monitor,
 ) -> Result<RestoreEnd, EngineError> {
     let shard = tablet.shard()?;
-    if tablet.is_at_rest() && !tablet.directory.exists() {
+    if !matches!(tablet.mysqld, MysqldAccess::Mysqlctld { .. }) && !tablet.directory.exists() {
         // A new volume: nothing is made there before a backup is found.
         monitor.step(Step::ChoosingBackup);
         if interrupt.race(choose(storage, shard, options, None, &[])).await?.is_none() {
@@ -89,7 +89,7 @@ struct Prepared<'a> {
 impl<'a> Attempt<'a> {
     /// Looks at the tablet. `None`: there is no backup, so that nothing more needs to be known.
     async fn scene(&self) -> Result<Option<Box<Scene>>, EngineError> {
-        let data = match self.interrupt.race(scene::look(self.tablet, self.shard, self.monitor)).await? {
+        let data = match self.interrupt.race(self.look()).await? {
             Look::Found(scene) => {
                 self.allow_replacing(scene.data.as_deref())?;
                 return Ok(Some(scene));
@@ -113,7 +113,7 @@ impl<'a> Attempt<'a> {
         let looked = self.interrupt.race(async {
             waited.await?;
             self.monitor.step(Step::Checking);
-            scene::look(self.tablet, self.shard, self.monitor).await
+            self.look().await
         });
         match looked.await {
             Ok(Look::Found(scene)) => Ok(Some(scene)),
@@ -126,6 +126,10 @@ impl<'a> Attempt<'a> {
                 Err(error)
             }
         }
+    }
+
+    async fn look(&self) -> Result<Look, EngineError> {
+        scene::look(self.tablet, self.shard, self.options.before_start.as_ref(), self.monitor).await
     }
 
     fn allow_replacing(&self, data: Option<&str>) -> Result<(), EngineError> {
@@ -237,9 +241,11 @@ impl<'a> Attempt<'a> {
             let set = self.interrupt.race(rejoin::set_position(&server.mysql, picked.content.position(), self.monitor));
             set.await.map_err(cut_short)?;
             // From here on the data is whole, whatever becomes of replication.
-            let joined = match self.tablet.mysqld {
-                MysqldAccess::Scratch => Ok(ReplicationOutcome::NotConfigured),
-                _ => self.interrupt.race(self.join(&server, &sources, &mut warnings)).await,
+            let joined = match (self.options.before_start.as_ref(), &self.tablet.mysqld) {
+                // Not to be cut short: what is stopped cleanly starts at once later.
+                (Some(_), _) => self.leave_down(&server).await,
+                (None, MysqldAccess::Scratch) => Ok(ReplicationOutcome::NotConfigured),
+                (None, _) => self.interrupt.race(self.join(&server, &sources, &mut warnings)).await,
             };
             recover::remove_marker(&self.tablet.directory)?;
             self.journal.remove()?;
@@ -317,7 +323,8 @@ impl<'a> Attempt<'a> {
         }
         if is_new {
             let version = version.and_then(|version| ServerVersion::parse(version).ok());
-            layout.write_my_cnf(version.as_ref(), &[]).await?;
+            let extra = self.options.before_start.as_ref().map_or(&[][..], |before_start| &before_start.extra_my_cnf);
+            layout.write_my_cnf(version.as_ref(), extra).await?;
         }
         server.control.reinit_config().await?;
 
@@ -352,6 +359,12 @@ impl<'a> Attempt<'a> {
         }
         self.monitor.step(Step::StartingMysqld);
         Ok(server.control.start(&[]).await?)
+    }
+
+    /// mysqld is stopped again; who starts the tablet then gives it its place in the shard.
+    async fn leave_down(&self, server: &Server) -> Result<ReplicationOutcome, EngineError> {
+        self.stop(server).await?;
+        Ok(ReplicationOutcome::NotConfigured)
     }
 
     async fn join(

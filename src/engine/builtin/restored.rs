@@ -1,12 +1,13 @@
 //! What a restore is asked for, and what it gives.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backup::choose::Wanted;
-use crate::engine::Done;
-use crate::engine::Vtctld;
 use crate::engine::builtin::limits::Limits;
 use crate::engine::xtrabackup::XtrabackupOptions;
+use crate::engine::{Done, Tablet, Vtctld};
+use crate::mysqld::{Layout, LayoutError};
 
 /// Vitess's file in the tablet's directory that says that its data is not whole.
 pub const MARKER: &str = "restore_in_progress";
@@ -29,6 +30,40 @@ pub struct RestoreOptions {
     pub xtrabackup: XtrabackupOptions,
     /// How long to wait for a mysqlctld that does not answer.
     pub mysqlctld_timeout: Duration,
+    /// The tablet's own processes start after this run, which leaves mysqld down.
+    pub before_start: Option<BeforeStart>,
+}
+
+/// How a tablet that has no my.cnf yet is to be laid out, beyond what its directory says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeforeStart {
+    /// When the directory is not named `vt_<uid>`.
+    pub uid: Option<u32>,
+    /// mysqld's port; Vitess's default otherwise.
+    pub port: Option<u16>,
+    /// The files of `EXTRA_MY_CNF`, in their order.
+    pub extra_my_cnf: Vec<PathBuf>,
+}
+
+impl BeforeStart {
+    /// The layout that mysqlctld would choose; nothing is written.
+    ///
+    /// # Errors
+    /// When nothing tells the uid, or an extra file has a number that does not fit.
+    pub async fn layout(&self, tablet: &Tablet) -> Result<Layout, LayoutError> {
+        let Self { uid, port, extra_my_cnf } = self;
+        let mut layout = match uid {
+            Some(uid) => Layout::vitess_default_for_uid(&tablet.directory, *uid),
+            None => Layout::vitess_default(&tablet.directory)?,
+        };
+        if let Some(port) = port {
+            layout.port = *port;
+        }
+        if let Some(socket) = &tablet.mysql_socket {
+            layout.socket.clone_from(socket);
+        }
+        layout.with_extra(extra_my_cnf).await
+    }
 }
 
 /// What to do when the tablet has data.

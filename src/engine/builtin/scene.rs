@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
+use crate::engine::builtin::restored::BeforeStart;
 use crate::engine::journal::TabletState;
 use crate::engine::tablet::Server;
 use crate::engine::{EngineError, MysqldAccess, Tablet, replication};
@@ -39,7 +40,12 @@ pub enum Look {
 }
 
 /// Looks; touches nothing.
-pub async fn look(tablet: &Tablet, shard: &KeyspaceShard, monitor: &dyn Monitor) -> Result<Look, EngineError> {
+pub async fn look(
+    tablet: &Tablet,
+    shard: &KeyspaceShard,
+    before_start: Option<&BeforeStart>,
+    monitor: &dyn Monitor,
+) -> Result<Look, EngineError> {
     let (layout, is_new) = match Layout::read(&tablet.directory).await {
         Ok(layout) => (layout, false),
         Err(LayoutError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -49,7 +55,11 @@ pub async fn look(tablet: &Tablet, shard: &KeyspaceShard, monitor: &dyn Monitor)
                 // A mysqlctld that finds no my.cnf makes everything anew.
                 return Ok(Look::Unreachable { data: None });
             }
-            (Layout::vitess_default(&tablet.directory)?, true)
+            let layout = match before_start {
+                Some(before_start) => before_start.layout(tablet).await?,
+                None => Layout::vitess_default(&tablet.directory)?,
+            };
+            (layout, true)
         }
         Err(error) => return Err(error.into()),
     };

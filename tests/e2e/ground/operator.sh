@@ -15,5 +15,6 @@ install_operator() {
   kubectl label namespace "$OPERATOR_NAMESPACE" pod-security.kubernetes.io/enforce=restricted --overwrite >/dev/null
   "$GROUND/helm.sh" upgrade --install vitess-backup-operator "$PROJECT/charts/vitess-backup-operator" \
     --namespace "$OPERATOR_NAMESPACE" --create-namespace --wait --timeout 180s --force-conflicts \
-    --set "image.repository=${reference%:*}" --set image.tag=dev --set networkPolicy.enabled=true --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
+    --set "image.repository=${reference%:*}" --set image.tag=dev --set networkPolicy.enabled=true --set webhook.enabled=true \
+    --set "podAnnotations.build=sha${hash:0:16}" >/dev/null
 }

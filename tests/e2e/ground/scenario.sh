@@ -18,6 +18,27 @@ wait_serving() {
   in_namespace wait pod "$(tablet_pod "$1")" --for=condition=Ready --timeout="${2:-240}s" >/dev/null
 }
 
+# put_aside UID, bring_back UID: takes a tablet out of its shard, and puts it there again; its volume stays.
+put_aside() {
+  in_namespace scale "statefulset/$(tablet_alias "$1")" --replicas=0 >/dev/null &&
+    in_namespace wait pod "$(tablet_pod "$1")" --for=delete --timeout=180s >/dev/null &&
+    vtctldclient DeleteTablets "$(tablet_alias "$1")"
+}
+bring_back() {
+  in_namespace scale "statefulset/$(tablet_alias "$1")" --replicas=1 >/dev/null && wait_serving "$1" && wait_caught_up "$1" 240
+}
+
+# remove_example_tablets: what examples/pod-start-statefulset.yaml makes: the tablets 110 and 111.
+remove_example_tablets() {
+  local uid
+  in_namespace delete statefulset zone1-replica --ignore-not-found --timeout=180s >/dev/null &&
+    in_namespace wait pod -l app=zone1-replica --for=delete --timeout=180s >/dev/null &&
+    in_namespace delete pvc vtdataroot-zone1-replica-0 vtdataroot-zone1-replica-1 --ignore-not-found --timeout=60s >/dev/null || return 1
+  for uid in 110 111; do
+    ! vtctldclient GetTablet "$(tablet_alias "$uid")" >/dev/null 2>&1 || vtctldclient DeleteTablets "$(tablet_alias "$uid")" || return 1
+  done
+}
+
 # destroy_data UID: the accident. Every file of MySQL's is removed under the running mysqld, which then dies.
 destroy_data() {
   # The container dies with mysqld, which may cut this very command off.
