@@ -6,8 +6,8 @@
 //!
 //! * **Vocabulary** (`topo`, `duration`, `replication`, `backup`, `progress`): the words of Vitess and MySQL as parsed types. No
 //!   async, no I/O, nothing imported from above.
-//! * **Engine half** (`storage`, `mysqld`, `codec`, then `engine` over them): knows MySQL and storage, nothing of
-//!   Kubernetes.
+//! * **Engine half** (`storage`, `mysqld`, `topology`, `codec`, then `engine` over them): knows MySQL, topology servers and
+//!   storage, nothing of Kubernetes.
 //! * **Kubernetes half** (`api`, `plan`, `resources`: pure; `controller` over them; `telemetry`): knows Kubernetes and
 //!   nothing of MySQL. `api`, `plan` and `resources` import neither the clock, nor randomness, nor `kube::Client`.
 //!
@@ -48,3 +48,4 @@ pub mod resources;
 pub mod storage;
 pub mod telemetry;
 pub mod topo;
+pub mod topology;

@@ -326,6 +326,48 @@ async fn a_wrong_restore_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_wrong_topology_backup_is_refused_with_what_to_do() {
+    let server = Server::with_our_definitions().await;
+    let base = json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}});
+    let (only_one, endpoint) =
+        ("name exactly one topology server", "write host:port, http://host:port or https://host:port");
+    let cases = vec![
+        (json!({"etcd": null}), only_one),
+        (json!({"consul": {"endpoints": ["consul:8500"]}}), only_one),
+        (json!({"etcd": {}}), "endpoints: Required value"),
+        (json!({"etcd": {"endpoints": []}}), "should have at least 1 items"),
+        (json!({"etcd": {"endpoints": ["etcd"]}}), endpoint),
+        (json!({"etcd": {"endpoints": ["ftp://etcd:2379"]}}), endpoint),
+        (json!({"etcd": {"endpoints": ["user@etcd:2379"]}}), endpoint),
+        (json!({"etcd": null, "zookeeper": {}}), "name exactly one of endpoints"),
+        (
+            json!({"etcd": null, "zookeeper": {"endpoints": ["zk:8080"], "dataDirectory": {"claimName": "x"}}}),
+            "name exactly one of endpoints",
+        ),
+        (
+            json!({"etcd": null, "zookeeper": {"dataDirectory": {"claimName": "x"}, "tlsSecret": {"name": "y"}}}),
+            "tlsSecret and credentialsSecret are for endpoints",
+        ),
+        (
+            json!({"etcd": null, "zookeeper": {"dataDirectory": {"claimName": "x", "dataDir": "../y"}}}),
+            "remove '..' from the path",
+        ),
+        (json!({"cell": "zone.1"}), "not a cell: letters, digits"),
+        (json!({"cell": ""}), "should be at least 1 chars long"),
+        (json!({"deadline": "0s"}), "for example 30m, 1h30m or 6h"),
+        (json!({"storage": null}), "spec.storage: Required value"),
+    ];
+    assert_refused(&server, "VitessTopologyBackup", &base, cases).await;
+    for good in [
+        json!({"etcd": {"endpoints": ["https://etcd:2379", "[::1]:2379"], "stale": true}}),
+        json!({"etcd": null, "consul": {"endpoints": ["consul:8500"], "credentialsSecret": {"name": "token"}}}),
+        json!({"etcd": null, "zookeeper": {"dataDirectory": {"claimName": "data-zookeeper-0"}}, "cell": "zone1"}),
+    ] {
+        assert_eq!(server.refusal("VitessTopologyBackup", with(&base, good.clone())).await, None, "{good}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_restore_on_pod_start_is_refused_with_what_to_do() {
     let server = Server::with_our_definitions().await;
     let base = json!({"storage": {"name": "backups"}, "shard": "commerce/-80", "trigger": "PodStart"});
@@ -374,7 +416,8 @@ async fn a_spec_cannot_be_changed_but_for_cancel_and_metadata_can() {
     let server = Server::with_our_definitions().await;
     let backup = json!({"storage": {"name": "backups"}, "tablet": "zone1-101"});
     let restore = json!({"storage": {"name": "backups"}, "shard": "commerce/0", "target": {"tablet": "zone1-102"}});
-    for (kind, spec) in [("VitessBackup", backup), ("VitessRestore", restore)] {
+    let topology = json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}});
+    for (kind, spec) in [("VitessBackup", backup), ("VitessRestore", restore), ("VitessTopologyBackup", topology)] {
         let api = server.api(kind);
         let apply = PatchParams::apply("api-server-test").force();
         let name = "immutable";
@@ -385,7 +428,7 @@ async fn a_spec_cannot_be_changed_but_for_cancel_and_metadata_can() {
         };
         let error = change(json!({"spec": {"deadline": "7h"}})).await.unwrap_err().to_string();
         assert!(error.contains("cannot be changed: delete the object and create a new one"), "{kind}: {error}");
-        let error = change(json!({"spec": {"concurrency": 2}})).await.unwrap_err().to_string();
+        let error = change(json!({"spec": {"podTemplate": {}}})).await.unwrap_err().to_string();
         assert!(error.contains("cannot be changed: delete the object and create a new one"), "{kind}: {error}");
         change(json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
         let error = change(json!({"spec": {"podTemplate": {"labels": {"a": "b"}}}})).await.unwrap_err().to_string();

@@ -16,6 +16,7 @@ use tables::{END, Row, begin, into_page, table};
 use vitess_backup::backup::diagnosis::{Diagnosis, GROUPS};
 
 const XTRABACKUP: &str = include_str!("../docs/xtrabackup.md");
+const TOPOLOGY: &str = include_str!("../docs/topology.md");
 const README: &str = include_str!("../README.md");
 const STORAGE: &str = include_str!("../docs/storage.md");
 const CONFORMANCE: &str = include_str!("storage/conformance.rs");
@@ -110,22 +111,32 @@ fn the_errors_of_xtrabackup_are_reasons_with_what_is_seen_and_a_remedy() {
     }
 }
 
+#[test]
+fn the_failures_of_topology_servers_are_reasons() {
+    let rows =
+        TOPOLOGY.split_once("\n## When it fails\n").unwrap().1.lines().filter_map(|line| line.strip_prefix("| `"));
+    let named: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    let all = variants(SOURCE).into_iter().filter(|name| name.starts_with("Topology"));
+    assert_eq!(named, all.collect::<Vec<_>>(), "all of them, in their order");
+}
+
 fn yaml_blocks(document: &str) -> Vec<&str> {
     document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
 #[test]
-fn the_objects_in_the_readme_and_of_xtrabackup_stand_in_the_examples() {
+fn the_objects_in_the_readme_and_the_guides_stand_in_the_examples() {
     let blocks = yaml_blocks(README);
     assert_eq!(blocks.len(), 3, "one object of each kind");
     let of_xtrabackup = yaml_blocks(XTRABACKUP);
-    assert_eq!(of_xtrabackup.len(), 1);
+    let of_topology = yaml_blocks(TOPOLOGY);
+    assert_eq!((of_xtrabackup.len(), of_topology.len()), (1, 1));
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     let examples: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
-    for block in blocks.into_iter().chain(of_xtrabackup) {
+    for block in blocks.into_iter().chain(of_xtrabackup).chain(of_topology) {
         assert!(examples.iter().any(|example| example.contains(block)), "no file of examples/ has:\n{block}");
     }
 }

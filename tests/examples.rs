@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+use vitess_backup::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 
-const EXAMPLES: [&str; 19] = [
+const EXAMPLES: [&str; 23] = [
     "backup-generate-name.yaml",
     "backup-patient.yaml",
     "backup-record.yaml",
@@ -32,6 +32,14 @@ const EXAMPLES: [&str; 19] = [
     "storage-gcs.yaml",
     "storage-s3-compatible.yaml",
     "storage-s3.yaml",
+    "topology-consul.yaml",
+    "topology-etcd.yaml",
+    "topology-zookeeper-volume.yaml",
+    "topology-zookeeper.yaml",
+    "topology-consul.yaml",
+    "topology-etcd.yaml",
+    "topology-zookeeper-volume.yaml",
+    "topology-zookeeper.yaml",
 ];
 
 #[test]
@@ -51,6 +59,7 @@ fn every_example_is_read_without_loss() {
             "VitessBackup" => round_trip::<VitessBackup>(&written),
             "VitessRestore" => round_trip::<VitessRestore>(&written),
             "StatefulSet" => round_trip::<StatefulSet>(&written),
+            "VitessTopologyBackup" => round_trip::<VitessTopologyBackup>(&written),
             other => panic!("{name}: {other} is no kind of ours"),
         };
         assert_kept(&written, &read, name);

@@ -13,6 +13,7 @@ mod restore;
 mod run;
 mod schema;
 mod storage;
+mod topology;
 mod verify;
 mod xtrabackup;
 
@@ -37,6 +38,10 @@ pub use storage::{
     S3Storage, SecretKey, SecretName, ServerSideEncryption, VitessBackupStorage, VitessBackupStorageSpec,
     VitessBackupStorageStatus,
 };
+pub use topology::{
+    ConsulServer, EtcdServer, VitessTopologyBackup, VitessTopologyBackupSpec, VitessTopologyBackupStatus,
+    ZookeeperDataDirectory, ZookeeperServer,
+};
 pub use verify::{Assertion, Drill, Scratch, ScratchEmptyDir, ScratchVolume, VerificationStatus, Verify};
 pub use xtrabackup::{StreamMode, XtrabackupOptions, XtrabackupRestoreOptions};
 
@@ -51,7 +56,10 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Every CustomResourceDefinition, in the order in which they should be installed.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
-    [VitessBackupStorage::crd(), VitessBackup::crd(), VitessRestore::crd()].into_iter().map(described).collect()
+    [VitessBackupStorage::crd(), VitessBackup::crd(), VitessRestore::crd(), VitessTopologyBackup::crd()]
+        .into_iter()
+        .map(described)
+        .collect()
 }
 
 /// The status of an object that the operator has not seen yet: of no generation, so that kstatus, `kubectl wait` and

@@ -18,6 +18,8 @@ pub const IMMUTABLE_RESTORE: &str = "the spec of a VitessRestore cannot be chang
 /// A run that was told to stop stops.
 pub const STAYS_CANCELLED: &str = "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)";
 pub const CANCELLED: &str = "cancel cannot be taken back: create a new object to run again";
+pub const IMMUTABLE_TOPOLOGY_BACKUP: &str =
+    "the spec of a VitessTopologyBackup cannot be changed: delete the object and create a new one";
 
 /// One CEL rule and its message.
 pub fn rule(rule: &str, message: &str) -> serde_json::Value {
@@ -166,6 +168,36 @@ pub fn host_port(_: &mut SchemaGenerator) -> Schema {
             r"self.matches('^(\\[[0-9a-fA-F:.]+\\]|[-_.a-zA-Z0-9]+):[0-9]{1,5}$')",
             "not an address: write host:port of vtctld's gRPC port, for example vtctld.vitess.svc:15999",
         )],
+    })
+}
+
+/// `global`, or the name of a cell as [`crate::backup::topology::TopologyBackupName`] takes it.
+pub fn cell(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "x-kubernetes-validations": [rule(
+            "self.matches('^[-_a-zA-Z0-9]+$')",
+            "not a cell: letters, digits, '-' and '_' only; leave it out for the server of the global topology",
+        )],
+    })
+}
+
+/// Addresses of a topology server.
+pub fn endpoints(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "items": {
+            "type": "string",
+            "maxLength": 300,
+            "x-kubernetes-validations": [rule(
+                r"self.matches('^(https?://)?(\\[[0-9a-fA-F:.]+\\]|[-_.a-zA-Z0-9]+):[0-9]{1,5}$')",
+                "not an endpoint: write host:port, http://host:port or https://host:port, for example etcd.vitess.svc:2379",
+            )],
+        },
     })
 }
 

@@ -68,6 +68,20 @@ pub const GROUPS: &[(&str, &[Reason])] = &[
             Reason::PrepareFailed,
         ],
     ),
+    (
+        "The topology server",
+        &[
+            Reason::TopologyUnreachable,
+            Reason::TopologyTlsFailed,
+            Reason::TopologyDenied,
+            Reason::TopologyNoQuorum,
+            Reason::TopologyBrokenOff,
+            Reason::TopologySnapshotDamaged,
+            Reason::TopologyNotSupported,
+            Reason::TopologyFailed,
+            Reason::TopologyChanged,
+        ],
+    ),
     ("The run", &[Reason::DeadlineExceeded, Reason::Cancelled, Reason::EngineLost, Reason::Internal]),
 ];
 
@@ -259,6 +273,46 @@ impl Reason {
             Self::PrepareFailed => (
                 "`xtrabackup --prepare` failed, likewise.",
                 "As before; see also `xtrabackup.prepareFlags` (`--xtrabackup-prepare-flags`).",
+            ),
+            Self::TopologyUnreachable => (
+                "The topology server does not answer.",
+                "See that it runs, and that the endpoints are those of its clients (of ZooKeeper's admin server for \
+                 snapshots); then again.",
+            ),
+            Self::TopologyTlsFailed => (
+                "Its TLS and ours do not go together: only one side speaks it, or a certificate is missing or of \
+                 another authority.",
+                "`https://` and the right `ca.crt`; `tls.crt` and `tls.key` where it asks for a client's; `http://` \
+                 where it has no TLS.",
+            ),
+            Self::TopologyDenied => (
+                "It refuses the user or the token.",
+                "etcd: a user with the role root; Consul: a token that may manage; ZooKeeper: a digest user with \
+                 all rights on `/`.",
+            ),
+            Self::TopologyNoQuorum => (
+                "It has no leader, so that what one of its servers has may be old.",
+                "Bring up more of its servers; to save what one has, `stale: true` (`--stale`).",
+            ),
+            Self::TopologyBrokenOff => (
+                "It died, or the connection did, while the snapshot came. Nothing was kept.",
+                "See its log, and take the backup again.",
+            ),
+            Self::TopologySnapshotDamaged => (
+                "The snapshot is cut short or changed, by the checksum that the server put into it.",
+                "Take a new backup; to restore, use another one, and check the storage.",
+            ),
+            Self::TopologyNotSupported => (
+                "The server cannot do what was asked: a ZooKeeper before 3.9, or a command that is switched off.",
+                "[topology.md](topology.md) has the way for each server.",
+            ),
+            Self::TopologyFailed => (
+                "It answered with an error of its own.",
+                "See its log for this moment.",
+            ),
+            Self::TopologyChanged => (
+                "Somebody else wrote a record that an import was about to write. What was written before it stays.",
+                "Stop what writes to the topology, and import again.",
             ),
             Self::DeadlineExceeded => (
                 "`deadline` passed; the tablet was put back.",

@@ -60,6 +60,21 @@ pub enum Reason {
     ServerGone,
     XtrabackupFailed,
     PrepareFailed,
+    // The topology server
+    TopologyUnreachable,
+    /// Its TLS and ours do not go together.
+    TopologyTlsFailed,
+    TopologyDenied,
+    /// It has no leader, or no quorum.
+    TopologyNoQuorum,
+    /// It broke off while the snapshot came.
+    TopologyBrokenOff,
+    /// The snapshot is not whole, by its own checksum.
+    TopologySnapshotDamaged,
+    TopologyNotSupported,
+    TopologyFailed,
+    /// Something else wrote what an import was about to write.
+    TopologyChanged,
     // The run
     DeadlineExceeded,
     Cancelled,
@@ -81,7 +96,7 @@ pub struct Failure {
 impl Reason {
     /// The exit code of a command that fails for this reason; the list is documented in README and `--help`.
     ///
-    /// 2 bad usage, 3 no usable backup, 4 storage, 5 MySQL or mysqlctld, 6 data refused, 7 cancelled or deadline, 70 a bug.
+    /// 2 bad usage, 3 no usable backup, 4 storage, 5 MySQL, mysqlctld or the topology server, 6 data refused, 7 cancelled or deadline, 70 a bug.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::InvalidArguments | Self::TabletDirInvalid | Self::XtrabackupUserMissing | Self::TarNotSupported => 2,
@@ -102,7 +117,15 @@ impl Reason {
             | Self::TabletIsPrimary
             | Self::TabletBusy
             | Self::TabletLagging
-            | Self::InterruptedRun => 5,
+            | Self::InterruptedRun
+            | Self::TopologyUnreachable
+            | Self::TopologyTlsFailed
+            | Self::TopologyDenied
+            | Self::TopologyNoQuorum
+            | Self::TopologyBrokenOff
+            | Self::TopologyNotSupported
+            | Self::TopologyFailed
+            | Self::TopologyChanged => 5,
             Self::DataPresent
             | Self::ManifestUnreadable
             | Self::EngineNotSupported
@@ -115,6 +138,7 @@ impl Reason {
             | Self::TableCorrupt
             | Self::AssertionFailed
             | Self::PrepareFailed
+            | Self::TopologySnapshotDamaged
             | Self::LastGoodBackup
             | Self::FilesNotCarried
             | Self::CloneNotSupported

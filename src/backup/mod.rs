@@ -8,3 +8,4 @@ pub mod inventory;
 pub mod manifest;
 pub mod name;
 pub mod report;
+pub mod topology;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::failure::Failure;
 use crate::backup::inventory::{Found, Seal, ShardFound, Totals};
+use crate::backup::topology::{Descriptor, ListedTopologyBackup};
 use crate::progress::{Progress, Step};
 
 /// The largest termination message that the kubelet keeps, in bytes.
@@ -33,6 +34,8 @@ pub enum Line {
     Bucket(Seal),
     /// `inventory` only, when anything has changed: one line for each shard.
     Shard(Box<ShardFound>),
+    /// `list --topology` only: likewise.
+    TopologyBackup(Box<ListedTopologyBackup>),
     Outcome(Box<Outcome>),
 }
 
@@ -97,6 +100,10 @@ pub enum Operation {
     Remove,
     Verify,
     Recover,
+    TopologyBackup,
+    TopologyRestore,
+    TopologyExport,
+    TopologyImport,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +165,9 @@ pub struct Outcome {
     /// The MANIFEST as stored, all but its FileEntries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Topology backups and restores: the descriptor of the backup in storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Descriptor>,
     /// What a person should know although the run succeeded, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -245,6 +255,7 @@ impl Outcome {
             copy_mode_reason: None,
             replication: None,
             manifest: None,
+            topology: None,
             warnings: Vec::new(),
             not_carried: Vec::new(),
             inventory: None,
@@ -271,6 +282,8 @@ impl Outcome {
         // Long GTID sets and long error chains: the log has them whole.
         short.position = None;
         short.purged_position = None;
+        // A ZooKeeper with very many transaction logs; their sum stays.
+        short.topology.iter_mut().for_each(|descriptor| descriptor.parts.clear());
         short.warnings.clear();
         // Never to none: that some data is missing must not get lost.
         short.not_carried = self.not_carried.iter().take(3).map(|what| what.chars().take(300).collect()).collect();

@@ -7,21 +7,24 @@ use async_trait::async_trait;
 use clap::{Args, ValueEnum};
 
 use crate::backup::report::{Line, ListedBackup, Operation, Outcome};
+use crate::backup::topology::ListedTopologyBackup;
 use crate::cli::arguments::{OutputFormat, ReportFormat, RunArguments};
 use crate::cli::report;
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
-use crate::engine::{EngineError, Interrupt, catalogue};
+use crate::engine::{EngineError, Interrupt, catalogue, topology};
 use crate::progress::Monitor;
 use crate::topo::KeyspaceShard;
 
 const LONG_ABOUT: &str = "\
 List a shard's backups, oldest first: which are complete, when and by which engine they were made, how large they are, and
-the position that each restores to. What has no MANIFEST is incomplete, or still being made.";
+the position that each restores to. What has no MANIFEST is incomplete, or still being made. With --topology the backups of
+topology servers are listed instead.";
 
 const EXAMPLE: &str = "\
-Example:
-  vitess-backup list --backup-storage-implementation file --file-backup-storage-root /backups commerce/-80";
+Examples:
+  vitess-backup list --backup-storage-implementation file --file-backup-storage-root /backups commerce/-80
+  vitess-backup list --topology --backup-storage-implementation file --file-backup-storage-root /backups";
 
 /// List a shard's backups, oldest first
 #[derive(Debug, Args)]
@@ -32,9 +35,12 @@ pub struct ListArguments {
     /// How to write the list; with --report json each backup is a report line instead
     #[arg(long, value_enum, default_value_t = OutputArgument::Table)]
     pub output: OutputArgument,
+    /// List the backups of topology servers
+    #[arg(long, conflicts_with = "shard")]
+    pub topology: bool,
     /// <keyspace>/<shard>
-    #[arg(value_name = "KEYSPACE/SHARD")]
-    pub shard: KeyspaceShard,
+    #[arg(value_name = "KEYSPACE/SHARD", required_unless_present = "topology")]
+    pub shard: Option<KeyspaceShard>,
     #[command(flatten)]
     pub run: RunArguments,
 }
@@ -67,9 +73,14 @@ impl EngineCommand for ListArguments {
         interrupt: &Interrupt,
         monitor: &dyn Monitor,
     ) -> Result<(), EngineError> {
-        outcome.shard = Some(self.shard.to_string());
         let storage = self.storage.open()?;
-        let listed = interrupt.race(catalogue::list(&storage, &self.shard, monitor)).await?;
+        let Some(shard) = &self.shard else {
+            let listed = interrupt.race(topology::list(&storage, monitor)).await?;
+            outcome.size_bytes = Some(listed.iter().map(|backup| backup.size_bytes).sum());
+            return self.show_topology(listed);
+        };
+        outcome.shard = Some(shard.to_string());
+        let listed = interrupt.race(catalogue::list(&storage, shard, monitor)).await?;
         outcome.size_bytes = Some(listed.iter().map(|backup| backup.size_bytes).sum());
         if self.run.report == ReportFormat::Json {
             for backup in listed {
@@ -97,6 +108,18 @@ pub(super) fn write<T: serde::Serialize>(
     Ok(())
 }
 
+impl ListArguments {
+    fn show_topology(&self, listed: Vec<ListedTopologyBackup>) -> Result<(), EngineError> {
+        if self.run.report == ReportFormat::Json {
+            for backup in listed {
+                report::print(&Line::TopologyBackup(Box::new(backup)));
+            }
+            return Ok(());
+        }
+        write(self.output, &listed, || topology_table(&listed))
+    }
+}
+
 fn json<T: serde::Serialize>(listed: &[T]) -> Result<String, EngineError> {
     serde_json::to_string_pretty(listed).map(|text| text + "\n").map_err(|error| EngineError::internal(&error))
 }
@@ -110,6 +133,24 @@ pub(super) const HEADER: [&str; 7] = ["NAME", "STATE", "ENGINE", "TYPE", "TIME",
 fn table(listed: &[ListedBackup]) -> String {
     let header = HEADER.map(str::to_owned).to_vec();
     columns(std::iter::once(header).chain(listed.iter().map(|backup| row(backup).to_vec())).collect())
+}
+
+fn topology_table(listed: &[ListedTopologyBackup]) -> String {
+    let header = ["NAME", "STATE", "SERVER", "VERSION", "TIME", "SIZE", "AT"].map(str::to_owned).to_vec();
+    let row = |backup: &ListedTopologyBackup| {
+        let told = backup.descriptor.as_ref();
+        let or_dash = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
+        vec![
+            backup.name.clone(),
+            if backup.complete { "complete" } else { "incomplete" }.to_owned(),
+            or_dash(told.map(|told| told.server.to_string())),
+            or_dash(told.and_then(|told| told.server_version.clone())),
+            or_dash(told.map(|told| told.start_time.to_string())),
+            report::bytes(backup.size_bytes),
+            or_dash(told.map(|told| told.point.to_string())),
+        ]
+    };
+    columns(std::iter::once(header).chain(listed.iter().map(row)).collect())
 }
 
 /// Columns padded to their widest cell; the position goes last because it may be long.

@@ -2,8 +2,8 @@
 //!
 //! Flags are kebab-case; Vitess's underscore spelling of any flag works too, and each flag has an environment variable
 //! (`--file-backup-storage-root` is `VITESS_BACKUP_FILE_BACKUP_STORAGE_ROOT`).
-//! Exit codes: 0 done (also "started empty") · 2 bad usage · 3 no usable backup · 4 storage · 5 MySQL or mysqlctld ·
-//! 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug.
+//! Exit codes: 0 done (also "started empty") · 2 bad usage · 3 no usable backup · 4 storage · 5 MySQL, mysqlctld or the
+//! topology server · 6 data refused (present, damaged, incompatible) · 7 cancelled or deadline · 70 a bug.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,6 +31,7 @@ mod restore;
 mod run;
 mod storage;
 mod summary;
+mod topology;
 mod verify;
 mod xtrabackup;
 
@@ -52,7 +53,7 @@ Exit codes:
    2  bad usage: flags, names, the tablet's directory
    3  no usable backup
    4  storage: unreachable, denied, misconfigured
-   5  MySQL or mysqlctld; or the tablet is busy, a primary, or left by an interrupted run
+   5  MySQL, mysqlctld or the topology server; or the tablet is busy, a primary, or left by an interrupted run
    6  data refused: present, damaged, incompatible, no space for it
    7  cancelled by a signal, or the deadline came; the tablet was put back
   70  a bug";
@@ -66,6 +67,7 @@ enum Command {
     Remove(remove::RemoveArguments),
     Verify(verify::VerifyArguments),
     Recover(recover::RecoverArguments),
+    Topology(topology::TopologyArguments),
     Operator(Box<operator::Operator>),
     Crd(crd::Crd),
     #[command(hide = true)]
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Remove(arguments) => run::engine(&arguments),
         Command::Verify(arguments) => run::engine(&arguments),
         Command::Recover(arguments) => run::engine(&arguments),
+        Command::Topology(arguments) => arguments.run(),
         Command::Operator(command) => finished(command.run()),
         Command::Crd(command) => finished(command.run()),
         Command::Docs(command) => finished(command.run()),
@@ -130,20 +133,23 @@ fn finished(result: anyhow::Result<()>) -> ExitCode {
 
 /// The whole command line, with an environment variable for each flag.
 fn command() -> clap::Command {
-    Arguments::command().mut_subcommand("restore", pod_start::defaults).mut_subcommands(|subcommand| {
-        let subcommand = match subcommand.get_after_long_help().map(ToString::to_string) {
-            Some(examples) => subcommand.after_long_help(format!("{examples}\n\n{NOTES}")),
-            None => subcommand,
-        };
-        subcommand.mut_args(|argument| match argument.get_long() {
-            Some(long) if argument.get_env().is_none() => {
-                let variable = environment_variable(long);
-                // The rule is told once, below; beside each flag it would bury what the flag does.
-                argument.env(variable).hide_env(true)
-            }
-            _ => argument,
-        })
-    })
+    Arguments::command().mut_subcommand("restore", pod_start::defaults).mut_subcommands(with_variables)
+}
+
+fn with_variables(subcommand: clap::Command) -> clap::Command {
+    let subcommand = match subcommand.get_after_long_help().map(ToString::to_string) {
+        Some(examples) => subcommand.after_long_help(format!("{examples}\n\n{NOTES}")),
+        None => subcommand,
+    };
+    let subcommand = subcommand.mut_args(|argument| match argument.get_long() {
+        Some(long) if argument.get_env().is_none() => {
+            let variable = environment_variable(long);
+            // The rule is told once, below; beside each flag it would bury what the flag does.
+            argument.env(variable).hide_env(true)
+        }
+        _ => argument,
+    });
+    subcommand.mut_subcommands(with_variables)
 }
 
 /// `--compression-level` → `VITESS_BACKUP_COMPRESSION_LEVEL`. Clap wants names that live as long as the process.
@@ -206,6 +212,13 @@ mod tests {
              commerce/0 2024-01-02.030405.zone1-0000000101",
             "recover --tablet-dir /vt/vt_0000000101 --mysqlctl-socket /vt/mysqlctl.sock STORAGE",
             "recover --tablet-dir /vt/vt_0000000101",
+            "list STORAGE --topology --report json",
+            "remove STORAGE --force --topology=2026-11-27.060000.global.etcd",
+            "topology backup --topo-implementation=etcd2 --topo-server-address=https://etcd:2379 --topo-tls-dir=/topology-tls \
+             --topo-credentials-dir=/topology-credentials --cell=global --stale --backup-time=2026-11-27T06:00:00Z STORAGE \
+             --report=json --termination-log=/dev/termination-log --deadline=6h",
+            "topology backup --topo-implementation=zk2 --zookeeper-data-dir=/zookeeper-data --zookeeper-data-log-dir=/zookeeper-logs STORAGE",
+            "topology export --topo_implementation zk2 --topo_global_server_address zk:2181 --topo_global_root /vitess/global --topo_zk_tls_ca ca.pem",
         ] {
             let line = format!("vitess-backup {}", line.replace("STORAGE", storage));
             let words = line.split_whitespace().map(|word| kebab_case(word.into()));
@@ -216,9 +229,10 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_help_of_each_engine_subcommand_are_understood() {
-        for name in ["backup", "restore", "list", "inventory", "remove", "verify", "recover"] {
+        let topology = ["topology backup", "topology restore", "topology export", "topology import"];
+        for name in ["backup", "restore", "list", "inventory", "remove", "verify", "recover"].into_iter().chain(topology) {
             let command = command();
-            let subcommand = command.find_subcommand(name).unwrap();
+            let subcommand = name.split(' ').fold(&command, |command, name| command.find_subcommand(name).unwrap());
             let help = subcommand.get_after_long_help().unwrap().to_string();
             let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  vitess-backup ")).collect();
             assert!(!examples.is_empty() && help.contains("Exit codes:"), "{name}: {help}");
@@ -252,7 +266,9 @@ mod tests {
 
     #[test]
     fn every_flag_has_an_environment_variable() {
-        for subcommand in command().get_subcommands() {
+        let command = command();
+        let nested = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for subcommand in command.get_subcommands().chain(nested) {
             for argument in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
                 let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 // The operator's are its chart's, and there is nothing else in its pod that they could be taken for.

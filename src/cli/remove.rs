@@ -7,7 +7,7 @@ use crate::backup::report::{Operation, Outcome};
 use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
-use crate::engine::{EngineError, Interrupt, catalogue};
+use crate::engine::{EngineError, Interrupt, catalogue, topology};
 use crate::progress::Monitor;
 use crate::topo::KeyspaceShard;
 
@@ -16,8 +16,9 @@ Remove a backup from storage, its MANIFEST first, so that a removal that is cut 
 there is no such backup is no error. The shard's only complete backup is kept unless --force is given.";
 
 const EXAMPLE: &str = "\
-Example:
-  vitess-backup remove --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101";
+Examples:
+  vitess-backup remove --backup-storage-implementation file --file-backup-storage-root /backups commerce/0 2026-11-22.152636.zone1-0000000101
+  vitess-backup remove --backup-storage-implementation file --file-backup-storage-root /backups --topology 2026-11-27.060000.global.etcd";
 
 /// Remove a backup from storage
 #[derive(Debug, Args)]
@@ -28,11 +29,14 @@ pub struct RemoveArguments {
     /// Remove it although it is the shard's only complete backup
     #[arg(long)]
     pub force: bool,
+    /// Remove this backup of a topology server instead, named as `list --topology` shows it
+    #[arg(long, value_name = "BACKUP_NAME", conflicts_with_all = ["shard", "backup_name"])]
+    pub topology: Option<String>,
     /// <keyspace>/<shard>
-    #[arg(value_name = "KEYSPACE/SHARD")]
-    pub shard: KeyspaceShard,
+    #[arg(value_name = "KEYSPACE/SHARD", required_unless_present = "topology", requires = "backup_name")]
+    pub shard: Option<KeyspaceShard>,
     /// The backup's name, as `list` shows it
-    pub backup_name: String,
+    pub backup_name: Option<String>,
     #[command(flatten)]
     pub output: OutputArguments,
     #[command(flatten)]
@@ -59,11 +63,20 @@ impl EngineCommand for RemoveArguments {
         interrupt: &Interrupt,
         monitor: &dyn Monitor,
     ) -> Result<(), EngineError> {
-        outcome.shard = Some(self.shard.to_string());
-        outcome.backup_name = Some(self.backup_name.clone());
+        outcome.shard = self.shard.as_ref().map(ToString::to_string);
+        outcome.backup_name = self.topology.clone().or_else(|| self.backup_name.clone());
         let storage = self.storage.open()?;
-        let removed =
-            interrupt.race(catalogue::remove(&storage, &self.shard, &self.backup_name, self.force, monitor)).await?;
+        let removed = match (&self.topology, &self.shard, &self.backup_name) {
+            (Some(name), ..) => interrupt.race(topology::remove(&storage, name, self.force, monitor)).await?,
+            (None, Some(shard), Some(name)) => {
+                interrupt.race(catalogue::remove(&storage, shard, name, self.force, monitor)).await?
+            }
+            _ => {
+                return Err(EngineError::invalid(
+                    "name a shard and one of its backups, or --topology with a backup's name",
+                ));
+            }
+        };
         removed.fill(outcome);
         Ok(())
     }

@@ -151,7 +151,12 @@ impl Reporter {
             Line::Note { text, .. } => tracing::info!("{text}"),
             Line::Progress(line) if self.bar => progress_bar::show(line),
             Line::Progress(line) => tracing::info!("{}", progress_bar::words(line)),
-            Line::Backup(_) | Line::Found(_) | Line::Bucket(_) | Line::Shard(_) | Line::Outcome(_) => {}
+            Line::Backup(_)
+            | Line::TopologyBackup(_)
+            | Line::Found(_)
+            | Line::Bucket(_)
+            | Line::Shard(_)
+            | Line::Outcome(_) => {}
         }
     }
 

@@ -27,6 +27,13 @@ pub fn text(outcome: &Outcome) -> String {
         line("rows", rows.map(|rows| format!("about {rows}")));
         line("assertions", assertions.map(|assertions| assertions.to_string()));
     }
+    if let Some(descriptor) = &outcome.topology {
+        line("server", Some(descriptor.server.title().to_owned()));
+        line("version", descriptor.server_version.clone());
+        line("endpoint", Some(descriptor.endpoint.clone()));
+        line("state", Some(descriptor.point.to_string()));
+        line("sha256", Some(descriptor.sha256.clone()));
+    }
     line("downtime", outcome.downtime_seconds.map(|seconds| format!("{seconds:.1} s")));
     line("replication", outcome.replication.map(|replication| format!("{replication:?}")));
     for warning in &outcome.warnings {
@@ -51,6 +58,10 @@ fn sentence(outcome: &Outcome) -> &'static str {
         (Verdict::Succeeded, Operation::Remove) => "Removed",
         (Verdict::Succeeded, Operation::Verify) => "Verified: the backup is whole;",
         (Verdict::Succeeded, Operation::Recover) => "Recovered",
+        (Verdict::Succeeded, Operation::TopologyBackup) => "Backed up the topology server",
+        (Verdict::Succeeded, Operation::TopologyRestore) => "Restored the topology server's backup",
+        (Verdict::Succeeded, Operation::TopologyExport) => "Exported Vitess's topology",
+        (Verdict::Succeeded, Operation::TopologyImport) => "Imported Vitess's topology",
     }
 }
 

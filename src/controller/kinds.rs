@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{
     EngineJob, Phase, RunStatus, Trigger, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus,
+    VitessTopologyBackup, VitessTopologyBackupStatus,
 };
 use crate::plan::observed::Observed;
 use crate::plan::{self, Plan, accept};
 use crate::resources::names::FINALIZER_RUN;
 
-/// A VitessBackup or a VitessRestore.
+/// A VitessBackup, a VitessRestore or a VitessTopologyBackup.
 pub trait Run:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -183,5 +184,38 @@ impl Run for VitessRestore {
 
     fn follows_pods(&self) -> bool {
         self.spec.trigger == Trigger::PodStart
+    }
+}
+
+impl Run for VitessTopologyBackup {
+    const KIND: &'static str = plan::topology::KIND;
+    type Status = VitessTopologyBackupStatus;
+
+    fn status(&self) -> Option<&VitessTopologyBackupStatus> {
+        self.status.as_ref()
+    }
+
+    fn run(status: &VitessTopologyBackupStatus) -> &RunStatus {
+        &status.run
+    }
+
+    fn run_mut(status: &mut VitessTopologyBackupStatus) -> &mut RunStatus {
+        &mut status.run
+    }
+
+    fn storage_name(&self) -> &str {
+        &self.spec.storage.name
+    }
+
+    fn target_claim(&self) -> Option<&str> {
+        None
+    }
+
+    fn streams_tar(&self) -> bool {
+        false
+    }
+
+    fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessTopologyBackupStatus> {
+        plan::topology::next(self, seen, now)
     }
 }

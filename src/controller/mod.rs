@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, Shared, join_all};
 
-use crate::api::{VitessBackup, VitessRestore};
+use crate::api::{VitessBackup, VitessRestore, VitessTopologyBackup};
 
 /// What ends the controllers: they finish the reconciles under way and start no more.
 pub type Shutdown = Shared<BoxFuture<'static, ()>>;
@@ -44,6 +44,7 @@ pub async fn run(context: Arc<Context>, namespaces: &[String], shutdown: Shutdow
             tokio::join!(
                 watch::run::<VitessBackup>(context.clone(), scope.as_deref(), shutdown.clone()),
                 watch::run::<VitessRestore>(context.clone(), scope.as_deref(), shutdown.clone()),
+                watch::run::<VitessTopologyBackup>(context.clone(), scope.as_deref(), shutdown.clone()),
                 watch::records(context.clone(), scope.as_deref(), shutdown.clone()),
                 watch::storages(context, scope.as_deref(), shutdown),
             );

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::fake_server::FakeServer;
 use super::{Context, Error, reconcile};
-use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::plan::world::{UID, succeeded, tablet_pod};
 use crate::resources::settings::Settings;
 use crate::telemetry::metrics::Metrics;
@@ -132,6 +132,32 @@ async fn a_backup_that_is_there_is_verified_by_a_job_whose_outcome_is_read_and_s
     assert_eq!(shell.status()["verification"]["files"], 120);
     assert_eq!(shell.status()["phase"], "Succeeded");
     assert_eq!(shell.server.get(VERIFY).unwrap()["spec"]["ttlSecondsAfterFinished"], 60);
+}
+
+#[tokio::test]
+async fn a_topology_backup_is_launched_with_the_rights_that_the_role_has() {
+    const TOPOLOGY: &str = "/apis/backup.vitess.io/v1alpha1/namespaces/demo/vitesstopologybackups/topology";
+    let shell = Shell::with_a_backup();
+    shell.server.put(
+        TOPOLOGY,
+        json!({
+            "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessTopologyBackup",
+            "metadata": {"uid": UID, "generation": 1},
+            "spec": {"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}, "deletionPolicy": "Delete"},
+        }),
+    );
+    for _ in 0..4 {
+        let stored: DeserializeGuard<VitessTopologyBackup> =
+            serde_json::from_value(shell.server.get(TOPOLOGY).unwrap()).unwrap();
+        reconcile::run::<VitessTopologyBackup>(Arc::new(stored), shell.context.clone()).await.unwrap();
+    }
+    let job = shell.server.get(&format!("{JOBS}/topology-11112222-backup-1")).unwrap();
+    assert_eq!(job["metadata"]["ownerReferences"][0]["kind"], "VitessTopologyBackup");
+    assert_eq!(job["spec"]["template"]["spec"]["containers"][0]["args"][0], "topology");
+    let object = shell.server.get(TOPOLOGY).unwrap();
+    assert_eq!(object["status"]["phase"], "Running");
+    let finalizers = json!(["backup.vitess.io/run", "backup.vitess.io/remove-backup"]);
+    assert_eq!(object["metadata"]["finalizers"], finalizers);
 }
 
 #[tokio::test]

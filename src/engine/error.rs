@@ -11,6 +11,7 @@ use crate::engine::Cause;
 use crate::mysqld::{LayoutError, MysqldError};
 use crate::storage::StorageError;
 use crate::topo::{KeyspaceShard, ParseShardError};
+use crate::topology::TopologyError;
 
 /// A failed run. Messages are one sentence without a full stop: the verb that failed, the thing, the cause.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum EngineError {
     Mysqld(#[from] MysqldError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     #[error("{} came", match .0 { Cause::Signal(name) => (*name).to_owned(), Cause::Deadline(after) => format!("the deadline of {} s", after.as_secs()) })]
     Interrupted(Cause),
 
@@ -199,6 +202,7 @@ impl EngineError {
         let failure = match self {
             Self::Storage(error) => error.failure(),
             Self::Mysqld(error) => error.failure(),
+            Self::Topology(error) => error.failure(),
             Self::NotPutBack { cause: of, .. } | Self::SeveralDamaged { first: of, .. } => {
                 Failure { message: self.to_string(), ..of.failure() }
             }
@@ -256,6 +260,7 @@ impl EngineError {
             Self::InvalidArguments(_) | Self::Shard(_) => Reason::InvalidArguments,
             Self::Storage(error) => error.failure().reason,
             Self::Mysqld(error) => error.failure().reason,
+            Self::Topology(error) => error.failure().reason,
             Self::NotPutBack { cause, .. }
             | Self::RestoreCutShort { cause }
             | Self::SeveralDamaged { first: cause, .. }
@@ -444,6 +449,7 @@ impl EngineError {
             Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
             Self::Storage(_)
             | Self::Mysqld(_)
+            | Self::Topology(_)
             | Self::NotPutBack { .. }
             | Self::BackupDamaged { .. }
             | Self::SeveralDamaged { .. }

@@ -7,6 +7,7 @@
 //! * [`drill`]: a backup restored to scratch, for a look at what is in it.
 //! * [`pod_start`]: whether and what to restore before a tablet's processes start.
 //! * [`catalogue`]: what is in storage: list, remove, choose; [`inventory`]: what is in all of it.
+//! * [`topology`]: backups of topology servers, which no tablet has a part in.
 //!
 //! The rule of every run: look first, and touch nothing when something is wrong; write down what will be disturbed; and
 //! whatever happens then, put the tablet back before anything else.
@@ -26,6 +27,7 @@ mod replication;
 mod sense;
 mod store;
 mod tablet;
+pub mod topology;
 mod vtctld;
 pub mod xtrabackup;
 

@@ -6,13 +6,15 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::accept::Attached;
 use super::draft::Draft;
+use super::topology::KIND as TOPOLOGY_BACKUP;
 use crate::api::{
     EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify, VitessBackupSpec,
-    VitessBackupStorage, VitessRestoreSpec, VolumeTarget,
+    VitessBackupStorage, VitessRestoreSpec, VitessTopologyBackupSpec, VolumeTarget,
 };
+use crate::backup::topology::TopologyServer;
 use crate::resources::command::{self, RestoreOnto, Terms};
 use crate::resources::drill::{self, DrillImage};
-use crate::resources::{job, pod, storage};
+use crate::resources::{job, pod, storage, topology};
 
 /// How long putting a tablet back, or removing a backup, may take.
 pub const SHORT_DEADLINE: GoDuration = GoDuration(Duration::from_secs(30 * 60));
@@ -88,6 +90,23 @@ pub fn recover(
     independent(draft, planned, pod, template)
 }
 
+/// The Job of a topology server's backup, and as whom its engine runs.
+pub fn topology_backup(
+    draft: &Draft<'_>,
+    spec: &VitessTopologyBackupSpec,
+    server: TopologyServer,
+    stored: &VitessBackupStorage,
+    planned: &EngineJob,
+) -> (Job, EngineSecurityContext) {
+    let (settings, started) = (&draft.seen.settings, draft.status.start_time.as_ref().map_or(draft.now, |time| time.0));
+    let mut in_pod = storage::in_pod(&stored.spec);
+    let args = topology::backup(spec, server, started, &mut in_pod);
+    let template = merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref());
+    let pod = pod::plain(settings, &in_pod, None, args, &template);
+    let made = job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings);
+    (made, pod::identity(&template))
+}
+
 /// Removes a backup's data. Nobody's dependent either.
 pub fn remove(
     draft: &Draft<'_>,
@@ -98,7 +117,10 @@ pub fn remove(
     backup_name: &str,
 ) -> Job {
     let in_pod = storage::in_pod(&stored.spec);
-    let args = command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE, draft.forces_removal());
+    let args = match draft.owner.kind {
+        TOPOLOGY_BACKUP => topology::remove(backup_name, &in_pod.args, SHORT_DEADLINE),
+        _ => command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE, draft.forces_removal()),
+    };
     let template = as_the_writer(draft, merged(template, stored.spec.pod_template.as_ref()));
     let pod = pod::plain(&draft.seen.settings, &in_pod, None, args, &template);
     independent(draft, planned, pod, &template)

@@ -29,6 +29,7 @@ mod run;
 #[cfg(test)]
 mod shard_tests;
 pub mod storage;
+pub mod topology;
 pub mod verification;
 pub mod waiting;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::accept;
 use super::draft::{AT_ONCE, Draft, PATIENTLY, REMOVED, WATCH_ENGINE};
 use super::observed::seconds_since;
 use super::run::{self, Stage};
+use super::topology::KIND as TOPOLOGY_BACKUP;
 use super::{Action, Requeue, launch, report};
 use crate::api::{EngineJob, JobPurpose, PodTemplate};
 use crate::backup::report::{Outcome, Verdict};
@@ -30,7 +31,11 @@ const LAST_GOOD: &str = "LastGoodBackup";
 
 /// Goes on with the removal; `None` when there is nothing left to wait for and the finalizer is lifted.
 pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name: &str) -> Option<Requeue> {
-    let named = draft.status.backup_name.clone().zip(draft.status.shard.clone());
+    let of = match draft.owner.kind {
+        TOPOLOGY_BACKUP => Some("the topology server".to_owned()),
+        _ => draft.status.shard.clone(),
+    };
+    let named = draft.status.backup_name.clone().zip(of);
     let Some((backup_name, shard)) = named else {
         return lift(draft, None);
     };

@@ -22,7 +22,7 @@ pub fn progress(told: &Told, before: Option<ProgressStatus>) -> Option<ProgressS
     }
     status.step = Some(format!("{step:?}"));
     status.summary = Some(match status.percent {
-        Some(percent) if step == Step::CopyingFiles => format!("{percent}%"),
+        Some(percent) if matches!(step, Step::CopyingFiles | Step::TakingSnapshot) => format!("{percent}%"),
         Some(percent) if matches!(step, Step::Verifying | Step::CheckingTables) => format!("{step:?} {percent}%"),
         _ => format!("{step:?}"),
     });

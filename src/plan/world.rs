@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 
 use super::observed::{EngineSeen, Holder, JobSeen, LivePod, Observed, Told};
 use super::{Action, Event, Plan, Requeue};
-use crate::api::{RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus};
+use crate::api::{
+    RunStatus, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus, VitessTopologyBackup,
+    VitessTopologyBackupStatus,
+};
 use crate::backup::failure::{Failure, Reason};
 use crate::backup::report::{Operation, Outcome, ReplicationOutcome, Verdict};
 use crate::progress::Step;
@@ -56,6 +59,22 @@ impl Run for VitessRestore {
         &mut self.metadata
     }
     fn set_status(&mut self, status: VitessRestoreStatus) {
+        self.status = Some(status);
+    }
+    fn run(&self) -> RunStatus {
+        self.status.clone().unwrap_or_default().run
+    }
+}
+
+impl Run for VitessTopologyBackup {
+    type Status = VitessTopologyBackupStatus;
+    fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessTopologyBackupStatus> {
+        super::topology::next(self, seen, now)
+    }
+    fn meta(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+    fn set_status(&mut self, status: VitessTopologyBackupStatus) {
         self.status = Some(status);
     }
     fn run(&self) -> RunStatus {

@@ -47,6 +47,12 @@ pub enum Step {
     Listing,
     /// Undoing what an interrupted run left behind.
     Recovering,
+    /// A topology server's snapshot on its way to storage.
+    TakingSnapshot,
+    /// A topology server's snapshot, or Vitess's records, on the way back.
+    RestoringSnapshot,
+    ReadingTopology,
+    WritingTopology,
 }
 
 /// What the engine reports to while it runs. Calls must be cheap and must not block: they come from hot loops.

@@ -123,7 +123,7 @@ fn stream_mode_text(mode: StreamMode) -> &'static str {
 
 /// A text that Kubernetes leaves as it is: it would put a variable of the container, perhaps a secret one, in the place of
 /// `$(NAME)`.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
@@ -336,7 +336,7 @@ fn attached(attachment: &Attachment) -> Vec<String> {
     args
 }
 
-fn reporting(deadline: GoDuration) -> [String; 3] {
+pub(super) fn reporting(deadline: GoDuration) -> [String; 3] {
     ["--report=json".to_owned(), format!("--termination-log={TERMINATION_LOG}"), format!("--deadline={deadline}")]
 }
 

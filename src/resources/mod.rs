@@ -15,3 +15,4 @@ pub mod record;
 pub mod settings;
 pub mod storage;
 pub mod tablet;
+pub mod topology;

@@ -151,6 +151,11 @@ impl Lock {
         Some(Self::new(kind, of))
     }
 
+    /// One backup per topology server at a time, known by how it is reached.
+    pub fn topology(server: &str) -> Self {
+        Self::new("topology", server)
+    }
+
     fn new(kind: &str, of: &str) -> Self {
         Self { lease: format!("vitess-backup-{kind}-{}", slug(of, 150)), of: format!("{kind} {of}") }
     }

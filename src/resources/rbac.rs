@@ -14,13 +14,13 @@ pub struct Rule {
 pub const WATCHED: &[Rule] = &[
     Rule {
         api_group: "backup.vitess.io",
-        resources: &["vitessbackupstorages", "vitessbackups", "vitessrestores"],
+        resources: &["vitessbackupstorages", "vitessbackups", "vitessrestores", "vitesstopologybackups"],
         verbs: &["get", "list", "watch"],
         why: "the objects that people write",
     },
     Rule {
         api_group: "backup.vitess.io",
-        resources: &["vitessbackups", "vitessrestores"],
+        resources: &["vitessbackups", "vitessrestores", "vitesstopologybackups"],
         verbs: &["patch"],
         why: "finalizers, which are metadata",
     },
@@ -32,13 +32,23 @@ pub const WATCHED: &[Rule] = &[
     },
     Rule {
         api_group: "backup.vitess.io",
-        resources: &["vitessbackupstorages/status", "vitessbackups/status", "vitessrestores/status"],
+        resources: &[
+            "vitessbackupstorages/status",
+            "vitessbackups/status",
+            "vitessrestores/status",
+            "vitesstopologybackups/status",
+        ],
         verbs: &["patch"],
         why: "status",
     },
     Rule {
         api_group: "backup.vitess.io",
-        resources: &["vitessbackupstorages/finalizers", "vitessbackups/finalizers", "vitessrestores/finalizers"],
+        resources: &[
+            "vitessbackupstorages/finalizers",
+            "vitessbackups/finalizers",
+            "vitessrestores/finalizers",
+            "vitesstopologybackups/finalizers",
+        ],
         verbs: &["update"],
         why: "owner references that block deletion, where the cluster checks for them",
     },

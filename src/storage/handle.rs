@@ -10,7 +10,7 @@ use object_store::{Error, ObjectMeta, ObjectStoreExt};
 
 use super::upload::{self, UploadError};
 use super::{BackupStorage, PutError, StorageError, download, is_plain, removal};
-use crate::backup::manifest;
+use crate::backup::{manifest, topology};
 use crate::topo::KeyspaceShard;
 
 /// A backup by its name, there or not. Cheap to clone.
@@ -171,7 +171,8 @@ impl BackupHandle {
         meta.location != self.path
     }
 
-    /// Removes the backup with everything in it, the MANIFEST first. Removing what is not there, or half there, is fine.
+    /// Removes the backup with everything in it, the MANIFEST (or a topology backup's descriptor) first.
+    /// Removing what is not there, or half there, is fine.
     pub async fn remove(&self) -> Result<Removed, StorageError> {
         let failed = |source| StorageError::of("remove", self.to_string(), source);
         let inner = &self.storage.inner;
@@ -179,8 +180,8 @@ impl BackupHandle {
         let listed: Vec<_> =
             inner.store.list(Some(&self.path)).try_filter(inside).try_collect().await.map_err(failed)?;
         let mut removed = Removed::default();
-        let manifest = self.path.clone().join(manifest::OBJECT);
-        let (first, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| meta.location == manifest);
+        let sealing = [manifest::OBJECT, topology::OBJECT].map(|object| self.path.clone().join(object));
+        let (first, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| sealing.contains(&meta.location));
         for objects in [first, rest] {
             if objects.is_empty() {
                 continue;

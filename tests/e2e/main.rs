@@ -12,6 +12,7 @@ mod lifecycle;
 mod pod_start;
 mod restore;
 mod storage;
+mod topology;
 mod verify;
 mod vitess;
 mod xtrabackup;

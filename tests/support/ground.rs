@@ -58,7 +58,7 @@ pub fn etcd() -> PathBuf {
 }
 
 /// What a script of `tests/e2e/ground` prints first, a path. Its progress goes to our stderr.
-fn first_line_of(script: &str, arguments: &[&str]) -> PathBuf {
+pub fn first_line_of(script: &str, arguments: &[&str]) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/ground").join(script);
     let output = Command::new(&path).args(arguments).stderr(std::process::Stdio::inherit()).output();
     let output = output.unwrap_or_else(|error| panic!("could not run {}: {error}", path.display()));

@@ -17,6 +17,7 @@ pub const CELL: &str = "zone1";
 pub struct Topology {
     server: Child,
     address: String,
+    peers: u16,
     directory: TempDir,
 }
 
@@ -25,22 +26,32 @@ impl Topology {
         let directory = TempDir::new().unwrap();
         let (clients, peers) = (free_port(), free_port());
         let address = format!("127.0.0.1:{clients}");
-        let log = std::fs::File::create(directory.path().join("etcd.log")).unwrap();
-        let server = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(etcd())
-            .args(["--data-dir", &directory.path().join("data").display().to_string()])
-            .args(["--listen-client-urls", &format!("http://{address}")])
-            .args(["--advertise-client-urls", &format!("http://{address}")])
-            .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peers}")])
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let topology = Self { server, address, directory };
+        let server = launch(&directory.path().join("data"), &address, peers);
+        let topology = Self { server, address, peers, directory };
         topology.add_cell();
         topology
+    }
+
+    /// `host:port` of its clients.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// etcd's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Kills etcd and removes all that it had.
+    pub fn destroy(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        std::fs::remove_dir_all(self.data()).unwrap();
+    }
+
+    /// Starts etcd again on what is in its data directory.
+    pub fn start_again(&mut self) {
+        self.server = launch(&self.data(), &self.address, self.peers);
     }
 
     /// What every program of Vitess's is told of it.
@@ -54,14 +65,7 @@ impl Topology {
 
     /// What vtctldclient answers, with a vtctld inside; what it complains of otherwise.
     pub fn client(&self, command: &str) -> Result<String, String> {
-        let mut client = command_as_user(&ground().vitess_bin.join("vtctldclient"));
-        client.env("HOME", "/tmp").args(["--server", "internal"]).args(self.flags());
-        let output = client.args(command.split_whitespace()).stdin(Stdio::null()).output().expect("vtctldclient runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() {
-            return Ok(text(&output.stdout));
-        }
-        Err(format!("vtctldclient {command}: {}", text(&output.stderr)))
+        client(&self.flags(), command)
     }
 
     /// Tries until etcd answers.
@@ -74,6 +78,35 @@ impl Topology {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+/// etcd on this data directory, which may be missing.
+fn launch(data: &Path, address: &str, peers: u16) -> Child {
+    let log = std::fs::File::create(data.with_file_name("etcd.log")).unwrap();
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(etcd())
+        .args(["--data-dir", &data.display().to_string()])
+        .args(["--listen-client-urls", &format!("http://{address}")])
+        .args(["--advertise-client-urls", &format!("http://{address}")])
+        .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peers}")])
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What vtctldclient answers with these flags for the topology, and a vtctld inside; what it complains of otherwise.
+pub fn client(topology: &[String], command: &str) -> Result<String, String> {
+    let mut client = command_as_user(&ground().vitess_bin.join("vtctldclient"));
+    client.env("HOME", "/tmp").args(["--server", "internal"]).args(topology);
+    let output = client.args(command.split_whitespace()).stdin(Stdio::null()).output().expect("vtctldclient runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    Err(format!("vtctldclient {command}: {}", text(&output.stderr)))
 }
 
 impl Drop for Topology {
@@ -115,10 +148,15 @@ pub struct Vttablet {
 impl Vttablet {
     /// Starts one, with a file storage in `backups`.
     pub fn start(seat: &Seat, topology: &Topology, backups: &Path, flags: &str) -> Self {
+        Self::start_with(seat, &topology.flags(), backups, flags)
+    }
+
+    /// The same with these flags for the topology, which may be of another kind.
+    pub fn start_with(seat: &Seat, topology: &[String], backups: &Path, flags: &str) -> Self {
         let vttablet = ground().vitess_bin.join("vttablet").display().to_string();
         let (http, grpc_port) = (free_port(), free_port());
         let mut program = vec![vttablet];
-        program.extend(topology.flags());
+        program.extend(topology.iter().cloned());
         program.extend([
             format!("--tablet-path={CELL}-{:010}", seat.uid),
             "--tablet-hostname=127.0.0.1".to_owned(),
@@ -181,6 +219,10 @@ impl Vttablet {
             assert!(begun.elapsed() < 4 * PATIENCE, "vttablet did not restore ({stands:?}):\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.container.is_running()
     }
 
     /// Its process, as seen from here.

@@ -5,22 +5,22 @@ the Jobs that it creates, and Leases.
 */}}
 {{- define "vitess-backup-operator.rules" -}}
 - apiGroups: [backup.vitess.io]
-  resources: [vitessbackupstorages, vitessbackups, vitessrestores]
+  resources: [vitessbackupstorages, vitessbackups, vitessrestores, vitesstopologybackups]
   verbs: [get, list, watch]
 # Finalizers are metadata.
 - apiGroups: [backup.vitess.io]
-  resources: [vitessbackups, vitessrestores]
+  resources: [vitessbackups, vitessrestores, vitesstopologybackups]
   verbs: [patch]
 # What is found in storage has a record each.
 - apiGroups: [backup.vitess.io]
   resources: [vitessbackups]
   verbs: [create, delete]
 - apiGroups: [backup.vitess.io]
-  resources: [vitessbackupstorages/status, vitessbackups/status, vitessrestores/status]
+  resources: [vitessbackupstorages/status, vitessbackups/status, vitessrestores/status, vitesstopologybackups/status]
   verbs: [patch]
 # Owner references that block deletion ask for this where OwnerReferencesPermissionEnforcement is on, as on OpenShift.
 - apiGroups: [backup.vitess.io]
-  resources: [vitessbackupstorages/finalizers, vitessbackups/finalizers, vitessrestores/finalizers]
+  resources: [vitessbackupstorages/finalizers, vitessbackups/finalizers, vitessrestores/finalizers, vitesstopologybackups/finalizers]
   verbs: [update]
 # Engine pods are Jobs.
 - apiGroups: [batch]

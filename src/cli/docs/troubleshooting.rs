@@ -33,7 +33,7 @@ pub fn page() -> String {
              {.status.failure.message}{\"\\n\"}{.status.failure.remedy}{\"\\n\"}'\n\
              ```\n\n\
              By hand the same engine ends with an exit code: 0 done (also \"started empty\"), 2 bad usage, 3 no usable backup, \
-             4 storage, 5 MySQL or mysqlctld, 6 data refused (present, damaged, incompatible), 7 cancelled or deadline, 70 a \
+             4 storage, 5 MySQL, mysqlctld or the topology server, 6 data refused (present, damaged, incompatible), 7 cancelled or deadline, 70 a \
              bug.\n";
     for (group, reasons) in GROUPS {
         page += &block(&format!("### {group}\n"));

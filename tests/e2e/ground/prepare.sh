@@ -11,6 +11,8 @@ exec </dev/null
 "$GROUND/vitess/build.sh" host
 "$GROUND/mariadb/build.sh"
 for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/build.sh" "$server"; done
+for server in zookeeper39 zookeeper38; do "$GROUND/topology/build.sh" "$server"; done
+[ "${VBO_MATRIX:-}" != whole ] || "$GROUND/topology/build.sh" consul
 "$GROUND/kubernetes/build.sh"
 make -s -C "$GROUND/../../.." image
 "$GROUND/vitess/image.sh" build

@@ -1,0 +1,214 @@
+use serde_json::json;
+
+use super::super::world::{World, failed, object, outcome};
+use super::*;
+use crate::backup::failure::Reason;
+use crate::backup::report::Operation;
+use crate::backup::topology::Part;
+use crate::progress::Step;
+
+fn backup(changes: &serde_json::Value) -> World<VitessTopologyBackup> {
+    let mut spec = json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}});
+    for (key, value) in changes.as_object().unwrap() {
+        spec[key] = value.clone();
+        if value.is_null() {
+            spec.as_object_mut().unwrap().remove(key);
+        }
+    }
+    World::with(object(KIND, spec))
+}
+
+fn status(world: &World<VitessTopologyBackup>) -> VitessTopologyBackupStatus {
+    world.object.status.clone().unwrap()
+}
+
+fn phase(world: &World<VitessTopologyBackup>) -> Phase {
+    status(world).run.phase.unwrap()
+}
+
+const NAME: &str = "2026-11-22.100000.global.etcd";
+
+fn made() -> Outcome {
+    let time = "2026-11-22T10:00:09Z".parse().unwrap();
+    Outcome {
+        backup_name: Some(NAME.into()),
+        size_bytes: Some(20_512),
+        files: Some(1),
+        warnings: vec!["near its quota".into()],
+        topology: Some(Descriptor {
+            name: NAME.into(),
+            server: TopologyServer::Etcd,
+            cell: "global".into(),
+            endpoint: "etcd:2379".into(),
+            method: "snapshot".into(),
+            server_version: Some("3.5.16".into()),
+            member: Some("8e9e05c5".into()),
+            cluster: None,
+            point: Point { revision: Some(42), ..Point::default() },
+            stale: false,
+            start_time: time,
+            finished_time: time,
+            size_bytes: 20_512,
+            in_use_bytes: None,
+            quota_bytes: Some(2_147_483_648),
+            sha256: "00ff".into(),
+            parts: vec![Part { name: "snapshot.db".into(), size_bytes: 20_512, sha256: "00ff".into() }],
+        }),
+        ..outcome(Operation::TopologyBackup, Verdict::Succeeded)
+    }
+}
+
+#[test]
+fn a_backup_goes_from_pending_to_succeeded_and_tells_what_it_has() {
+    let mut world = backup(&json!({}));
+    world.settle();
+    assert_eq!(phase(&world), Phase::Running);
+    assert_eq!(
+        world.args(),
+        [
+            "topology",
+            "backup",
+            "--topo-implementation=etcd2",
+            "--topo-server-address=etcd:2379",
+            "--cell=global",
+            "--backup-time=2026-11-22T10:00:00Z",
+            "--backup-storage-implementation=file",
+            "--file-backup-storage-root=/backup-storage/demo",
+            "--report=json",
+            "--termination-log=/dev/termination-log",
+            "--deadline=6h",
+        ]
+    );
+    assert_eq!(status(&world).run.backup_name.as_deref(), Some(NAME), "known before the engine says so");
+    world.engine_runs(Step::TakingSnapshot);
+    assert_eq!(status(&world).run.progress.unwrap().summary.as_deref(), Some("TakingSnapshot"));
+    world.engine_ends(made());
+    let done = status(&world);
+    assert_eq!(
+        (phase(&world), done.server.as_deref(), done.at.as_deref()),
+        (Phase::Succeeded, Some("etcd"), Some("revision 42"))
+    );
+    assert_eq!(
+        (done.revision, done.sha256.as_deref(), done.member.as_deref()),
+        (Some(42), Some("00ff"), Some("8e9e05c5"))
+    );
+    assert_eq!((done.run.size.as_deref(), done.run.warnings.len()), (Some("20.0Ki"), 1));
+    assert_eq!(done.quota_bytes, Some(2_147_483_648));
+    world.assert_condition("Complete", "True", "Succeeded");
+    world.has_settled();
+}
+
+#[test]
+fn the_pod_is_the_operators_own_image_with_the_secrets_and_no_others_get_them() {
+    let mut world = backup(&json!({"etcd": {"endpoints": ["etcd:2379"], "tlsSecret": {"name": "etcd-tls"}}}));
+    world.settle();
+    let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
+    assert_eq!(pod.containers[0].image.as_deref(), Some("operator:1"));
+    let volumes = pod.volumes.unwrap();
+    let secret = volumes.iter().find_map(|volume| volume.secret.as_ref()).unwrap();
+    assert_eq!(secret.secret_name.as_deref(), Some("etcd-tls"));
+    assert_eq!(pod.automount_service_account_token, Some(false));
+}
+
+#[test]
+fn a_failure_is_on_the_object_with_its_reason_and_remedy() {
+    let mut world = backup(&json!({}));
+    world.settle();
+    world.engine_ends(failed(Operation::TopologyBackup, Reason::TopologyNoQuorum));
+    assert_eq!(phase(&world), Phase::Failed);
+    let failure = status(&world).run.failure.unwrap();
+    assert_eq!((failure.reason.as_str(), failure.remedy.as_str()), ("TopologyNoQuorum", "mend it"));
+    world.has_settled();
+}
+
+#[test]
+fn an_engine_that_is_lost_leaves_nothing_to_put_back() {
+    let mut world = backup(&json!({}));
+    world.settle();
+    world.engine_runs(Step::TakingSnapshot);
+    world.engine_dies();
+    assert_eq!(phase(&world), Phase::Failed);
+    let failure = status(&world).run.failure.unwrap();
+    assert_eq!(failure.reason, "EngineLost");
+    assert!(failure.remedy.contains("only read from"), "{}", failure.remedy);
+    assert_eq!(world.made.len(), 1, "no engine that recovers anything");
+    world.has_settled();
+}
+
+#[test]
+fn one_backup_of_a_server_runs_at_a_time() {
+    let mut world = backup(&json!({}));
+    let holder =
+        super::super::observed::Holder { name: "VitessTopologyBackup other".into(), uid: "x".into(), lives: true };
+    let lock = Lock::topology("etcd:2379");
+    world.seen.locks.insert(lock.lease.clone(), holder);
+    world.settle();
+    world.assert_condition(ENGINE_RUNNING, "False", "Busy");
+    world.seen.locks.clear();
+    world.settle();
+    assert_eq!(phase(&world), Phase::Running);
+}
+
+#[test]
+fn what_is_missing_is_waited_for() {
+    let mut world = backup(&json!({"etcd": null, "zookeeper": {"dataDirectory": {"claimName": "data-zk-0"}}}));
+    world.settle();
+    world.assert_condition(ACCEPTED, "False", "VolumeNotFound");
+    world.add_claim("data-zk-0");
+    world.settle();
+    assert!(world.args().contains(&"--zookeeper-data-dir=/topology-data".to_owned()), "{:?}", world.args());
+
+    let mut world = backup(&json!({}));
+    world.seen.storage = None;
+    world.settle();
+    world.assert_condition(ACCEPTED, "False", "StorageNotFound");
+}
+
+#[test]
+fn deleting_it_removes_the_data_with_policy_delete_and_leaves_it_with_retain() {
+    let mut kept = backup(&json!({}));
+    kept.settle();
+    kept.engine_ends(made());
+    kept.delete();
+    kept.settle();
+    assert!(kept.gone);
+    assert_eq!(kept.made.len(), 1);
+
+    let mut removed = backup(&json!({"deletionPolicy": "Delete"}));
+    removed.settle();
+    removed.engine_ends(made());
+    removed.delete();
+    removed.settle();
+    assert!(!removed.gone);
+    assert_eq!(
+        removed.args(),
+        [
+            "remove",
+            "--backup-storage-implementation=file",
+            "--file-backup-storage-root=/backup-storage/demo",
+            "--force",
+            "--report=json",
+            "--termination-log=/dev/termination-log",
+            "--deadline=30m",
+            &format!("--topology={NAME}"),
+        ]
+    );
+    removed.engine_ends(outcome(Operation::Remove, Verdict::Succeeded));
+    assert!(removed.gone);
+}
+
+#[test]
+fn deleting_it_while_it_runs_stops_the_engine() {
+    let mut world = backup(&json!({}));
+    world.settle();
+    world.engine_runs(Step::TakingSnapshot);
+    let job = world.job_name();
+    world.delete();
+    world.live_pod(&job);
+    world.settle();
+    assert!(!world.gone && world.seen.jobs.is_empty());
+    world.seen.live_pods.clear();
+    world.settle();
+    assert!(world.gone);
+    assert_eq!(phase(&world), Phase::Cancelled);
+}

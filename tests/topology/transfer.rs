@@ -1,0 +1,170 @@
+//! Vitess's records from etcd into the other kinds, by the command line, and what Vitess makes of them there.
+
+use std::collections::BTreeMap;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+use vitess_backup::topology::records::Document;
+
+use crate::consul::Server;
+use crate::servers::{CONSUL_TOKEN, Zookeeper};
+use crate::support::vitess::{Topology, client};
+
+/// What an export's Vitess has: a cell and an alias of it, a keyspace with a VSchema and two shards, a rule.
+fn furnish(topology: &Topology) {
+    for command in [
+        "CreateKeyspace --durability-policy=semi_sync commerce",
+        "CreateShard commerce/-80",
+        "CreateShard commerce/80-",
+        "AddCellsAlias --cells zone1 region1",
+        r#"ApplyVSchema --skip-rebuild --vschema {"sharded":true,"vindexes":{"hash":{"type":"hash"}},"tables":{"t":{"column_vindexes":[{"column":"id","name":"hash"}]}}} commerce"#,
+        r#"ApplyRoutingRules --skip-rebuild --rules {"rules":[{"from_table":"a.t","to_tables":["commerce.t"]}]}"#,
+    ] {
+        topology.client(command).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// What Vitess tells of its topology, in its own words.
+fn told(flags: &[String]) -> BTreeMap<&'static str, String> {
+    let commands = [
+        "GetKeyspaces",
+        "GetShard commerce/-80",
+        "GetShard commerce/80-",
+        "GetVSchema commerce",
+        "GetRoutingRules",
+        "GetCellsAliases",
+        "GetCellInfoNames",
+    ];
+    commands.map(|command| (command, client(flags, command).unwrap_or_else(|error| panic!("{error}")))).into()
+}
+
+/// Runs the command line to this exit code; gives stdout and stderr.
+pub fn run(code: i32, line: &str) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitess-backup"));
+    let output = command.args(line.split_whitespace()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, log) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{line}\n{out}\n{log}");
+    (out, log)
+}
+
+/// The export of a furnished topology, in a file.
+pub fn export(topology: &Topology, directory: &TempDir) -> String {
+    let file = directory.path().join("topology.json").display().to_string();
+    let from = format!("--topo-implementation etcd2 --topo-global-server-address {}", topology.address());
+    run(0, &format!("topology export {from} --topo-global-root /vitess/global --output-file {file}"));
+    file
+}
+
+#[tokio::test]
+async fn an_export_is_json_to_read_without_locks_and_serving_data() {
+    let (topology, directory) = (Topology::start(), TempDir::new().unwrap());
+    furnish(&topology);
+    topology.client("RebuildVSchemaGraph").unwrap();
+    let text = std::fs::read_to_string(export(&topology, &directory)).unwrap();
+    let document = Document::decode(&text).unwrap();
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["global"]["keyspaces/commerce/Keyspace"]["value"]["durability_policy"], "semi_sync");
+    assert_eq!(value["global"]["keyspaces/commerce/VSchema"]["value"]["vindexes"]["hash"]["type"], "hash");
+    assert_eq!(value["global"]["cells/zone1/CellInfo"]["value"]["server_address"], topology.address());
+    assert_eq!(value["global"]["RoutingRules"]["value"]["rules"][0]["to_tables"][0], "commerce.t");
+    assert_eq!(value["cells"]["zone1"]["root"], "/vitess/zone1");
+    assert!(!text.contains("SrvVSchema") && !text.contains("locks"), "{text}");
+    // What Vitess 24 writes is known to its last field.
+    assert!(!text.contains("@unknown") && !text.contains("\"bytes\""), "{text}");
+    assert!(document.records() >= 7, "{}", document.records());
+}
+
+#[tokio::test]
+async fn an_import_shows_what_differs_and_writes_nothing_until_it_may() {
+    let (topology, directory, other) = (Topology::start(), TempDir::new().unwrap(), Topology::start());
+    furnish(&topology);
+    let file = export(&topology, &directory);
+    let to =
+        format!("--topo-implementation etcd2 --topo-server-address {} --topo-root /vitess/global", other.address());
+    let (shown, _) = run(0, &format!("topology import {to} --dry-run {file}"));
+    assert!(shown.contains("+ keyspaces/commerce/Keyspace"), "{shown}");
+    assert!(shown.ends_with("dry run: nothing was written\n"), "{shown}");
+    assert_eq!(other.client("GetKeyspaces").unwrap().trim(), "[]");
+
+    run(0, &format!("topology import {to} {file}"));
+    assert_eq!(told(&other.flags()), told(&topology.flags()));
+    // CellInfo names the new server, so that Vitess does not go on with the old one's.
+    assert!(other.client("GetCellInfo zone1").unwrap().contains(other.address()));
+    let (shown, _) = run(0, &format!("topology import {to} --dry-run {file}"));
+    assert!(shown.contains(": 0 to write"), "{shown}");
+
+    other.client("SetKeyspaceDurabilityPolicy --durability-policy=none commerce").unwrap();
+    let (shown, log) = run(6, &format!("topology import {to} {file}"));
+    assert!(shown.contains("durability_policy: \"none\" -> \"semi_sync\""), "{shown}");
+    assert!(log.contains("DataPresent"), "{log}");
+    assert!(other.client("GetKeyspace commerce").unwrap().contains("\"none\""));
+    run(0, &format!("topology import {to} --existing-data replace {file}"));
+    assert!(other.client("GetKeyspace commerce").unwrap().contains("semi_sync"));
+}
+
+#[tokio::test]
+async fn vitess_finds_in_zookeeper_what_was_exported_from_etcd() {
+    let (topology, directory, zookeeper) =
+        (Topology::start(), TempDir::new().unwrap(), Zookeeper::start("zookeeper39"));
+    furnish(&topology);
+    let file = export(&topology, &directory);
+    let address = &zookeeper.endpoint;
+    run(
+        0,
+        &format!(
+            "topology import --topo-implementation zk2 --topo-server-address {address} --topo-root /vitess/global {file}"
+        ),
+    );
+    let flags = [
+        "--topo-implementation=zk2".to_owned(),
+        format!("--topo-global-server-address={address}"),
+        "--topo-global-root=/vitess/global".to_owned(),
+    ];
+    assert_eq!(told(&flags), told(&topology.flags()));
+    // And back again: what comes out of ZooKeeper is what went in.
+    let again = directory.path().join("again.json").display().to_string();
+    let from = format!("--topo-implementation zk2 --topo-server-address {address} --topo-root /vitess/global");
+    run(0, &format!("topology export {from} --output-file {again}"));
+    let [first, second] = [file, again].map(|path| Document::decode(&std::fs::read_to_string(path).unwrap()).unwrap());
+    let without_cells = |document: &Document| {
+        let mut global = document.global.clone();
+        global.remove("cells/zone1/CellInfo");
+        (global, document.cells.clone())
+    };
+    assert_eq!(without_cells(&first), without_cells(&second));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vitess_finds_in_consul_what_was_exported_from_etcd() {
+    let (topology, directory, consul) = (Topology::start(), TempDir::new().unwrap(), Server::start().await);
+    furnish(&topology);
+    let file = export(&topology, &directory);
+    std::fs::write(directory.path().join("token"), CONSUL_TOKEN).unwrap();
+    let to = format!(
+        "--topo-implementation consul --topo-server-address {} --topo-root vitess/global --topo-credentials-dir {}",
+        consul.endpoint(),
+        directory.path().display()
+    );
+    run(0, &format!("topology import {to} {file}"));
+    let (shown, _) = run(0, &format!("topology import {to} --dry-run {file}"));
+    assert!(shown.contains(": 0 to write"), "{shown}");
+    let keys = consul.tree().await.read("vitess/global").await.unwrap();
+    assert!(keys.contains_key("keyspaces/commerce/shards/-80/Shard"), "{:?}", keys.keys());
+    if let Server::Real(real) = &consul {
+        let tokens = format!(
+            "{{\"global\":{{\"acl_token\":\"{CONSUL_TOKEN}\"}},\"zone1\":{{\"acl_token\":\"{CONSUL_TOKEN}\"}}}}"
+        );
+        let tokens_file = directory.path().join("tokens.json");
+        std::fs::write(&tokens_file, tokens).unwrap();
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let flags = [
+            "--topo-implementation=consul".to_owned(),
+            format!("--topo-global-server-address={}", real.endpoint),
+            "--topo-global-root=vitess/global".to_owned(),
+            format!("--consul-auth-static-file={}", tokens_file.display()),
+        ];
+        assert_eq!(told(&flags), told(&topology.flags()));
+    }
+}
