@@ -117,15 +117,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    // Up to jiff's last second, which is a day short of the year 10000.
     proptest! {
         #[test]
-        fn a_name_reads_back_as_it_was_written(second in 0_i64..253_402_300_799, cell in "[-_a-zA-Z0-9]{1,12}", uid in any::<u32>()) {
+        fn a_name_reads_back_as_it_was_written(second in 0_i64..253_402_207_200, cell in "[-_a-zA-Z0-9]{1,12}", uid in any::<u32>()) {
             let name = BackupName::new(Timestamp::from_second(second).unwrap(), TabletAlias::new(&cell, uid).unwrap());
             prop_assert_eq!(name.to_string().parse::<BackupName>().unwrap(), name);
         }
 
         #[test]
-        fn names_sort_as_their_times_do(one in 0_i64..253_402_300_799, other in 0_i64..253_402_300_799) {
+        fn names_sort_as_their_times_do(one in 0_i64..253_402_207_200, other in 0_i64..253_402_207_200) {
             let name = |second| BackupName::new(Timestamp::from_second(second).unwrap(), TabletAlias::new("a", 1).unwrap()).to_string();
             prop_assert_eq!(name(one).cmp(&name(other)), one.cmp(&other));
         }
