@@ -130,6 +130,7 @@ fn text(phase: Phase) -> &'static str {
         Phase::Succeeded => "Succeeded",
         Phase::Failed => "Failed",
         Phase::Cancelled => "Cancelled",
+        Phase::Incomplete => "Incomplete",
     }
 }
 

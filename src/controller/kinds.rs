@@ -189,6 +189,8 @@ impl Run for VitessRestore {
 
 impl Run for VitessTopologyBackup {
     const KIND: &'static str = plan::topology::KIND;
+    const SELECTOR: Option<&'static str> = None;
+    const STORES: bool = false;
     type Status = VitessTopologyBackupStatus;
 
     fn status(&self) -> Option<&VitessTopologyBackupStatus> {
@@ -207,8 +209,24 @@ impl Run for VitessTopologyBackup {
         &self.spec.storage.name
     }
 
+    fn shard(&self) -> Option<String> {
+        None
+    }
+
     fn target_claim(&self) -> Option<&str> {
         None
+    }
+
+    fn verification_job(&self) -> Option<&EngineJob> {
+        None
+    }
+
+    fn verifies(&self) -> bool {
+        false
+    }
+
+    fn is_record(&self) -> bool {
+        false
     }
 
     fn streams_tar(&self) -> bool {

@@ -137,6 +137,7 @@ impl Run<'_> {
             external_decompressor_use_manifest: *external_decompressor_use_manifest,
             xtrabackup: xtrabackup.clone(),
             mysqlctld_timeout: Duration::ZERO,
+            before_start: None,
         };
         match Box::pin(builtin::restore(tablet, self.storage, &options, self.interrupt, self.monitor)).await {
             Ok(RestoreEnd::Restored(done)) => Ok(*done),
