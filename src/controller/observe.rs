@@ -15,7 +15,7 @@ use super::context::Context;
 use super::error::{Error, optional};
 use super::kinds::Run;
 use super::locks::HolderIdentity;
-use crate::api::{EngineJob, RunStatus, VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
+use crate::api::{EngineJob, VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::plan::observed::{Holder, JobSeen, LivePod, Observed, ServerSeen, is_live, is_short, read_outcome};
 use crate::resources::names::{LABEL_LOCK, LABEL_RUN_UID, RESTORE_OF};
 use crate::resources::pod::ENGINE_CONTAINER;
