@@ -18,6 +18,8 @@ use crate::resources::pod_start::restores_on_start;
 
 /// Whether the pods that began are through: False when one of them failed.
 pub const PODS_RESTORED: &str = "PodsRestored";
+/// Its reason when no pod names the object.
+pub(super) const NO_PODS: &str = "NoPods";
 /// The most pods that a status lists.
 pub const LIMIT: usize = 100;
 /// Bytes of a position that a status repeats for each pod; a longer one is in the pod's own termination message.
@@ -108,7 +110,7 @@ fn judge(draft: &mut Draft<'_>, pods: &[PodRestore], before: &[PodRestore]) {
         );
     } else if pods.is_empty() {
         let text = "no pod names this object yet: give the tablets' pods the label backup.vitess.io/restore";
-        draft.condition(PODS_RESTORED, "Unknown", "NoPods", text);
+        draft.condition(PODS_RESTORED, "Unknown", NO_PODS, text);
     } else if let Some(pod) = pods.iter().find(|pod| under_way(pod)) {
         draft.condition(PODS_RESTORED, "Unknown", "PodsStarting", format!("pod {} is not through yet", pod.name));
     } else {
