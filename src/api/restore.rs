@@ -343,4 +343,6 @@ pub enum PodRestorePhase {
     Restored,
     /// The tablet had data.
     DataPresent,
+    /// The pod is not there now.
+    Gone,
 }
