@@ -113,22 +113,6 @@ async fn a_server_without_leader_gives_no_snapshot() {
 }
 
 #[tokio::test]
-async fn of_an_archive_that_is_cut_or_changed_nothing_is_kept() {
-    let whole = machine::archive();
-    let mut changed = whole.clone();
-    let middle = changed.len() / 2;
-    changed[middle] ^= 1;
-    for damaged in [whole[..whole.len() - 20].to_vec(), changed, b"not an archive".to_vec()] {
-        let machine = Machine::with(damaged).await;
-        let access = with_token(&access(&machine.endpoint), CONSUL_TOKEN);
-        Case::new().refused(CONSUL, &access, Reason::TopologySnapshotDamaged).await;
-    }
-    let breaks_off = Machine::that_breaks_off().await;
-    let access = with_token(&access(&breaks_off.endpoint), CONSUL_TOKEN);
-    Case::new().refused(CONSUL, &access, Reason::TopologyBrokenOff).await;
-}
-
-#[tokio::test]
 async fn tls_that_does_not_fit_is_told_apart() {
     let machine = Machine::start().await;
     let authority = Authority::new();

@@ -1,5 +1,5 @@
-//! Topology servers, real ones: what is backed up of them is restored, with their own programs and without; what goes wrong
-//! with them is told apart; and Vitess goes on with what comes back.
+//! Topology servers, real ones: what is backed up of them is restored, with their own programs and without; and what goes wrong
+//! with them is told apart.
 //!
 //! Consul takes minutes to build: it is real with `VBO_MATRIX=whole`, and otherwise an answering machine with what it said
 //! (`consul`). etcd and ZooKeeper are always real.
@@ -13,7 +13,6 @@ mod servers;
 mod support;
 mod tls;
 mod transfer;
-mod vitess;
 mod zookeeper;
 
 use std::path::{Path, PathBuf};

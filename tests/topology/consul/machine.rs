@@ -56,10 +56,6 @@ impl Machine {
         Self::of(Known { snapshot, ..Known::default() }).await
     }
 
-    pub async fn that_breaks_off() -> Self {
-        Self::of(Known { snapshot: archive(), breaks_off: true, ..Known::default() }).await
-    }
-
     pub async fn without_leader() -> Self {
         Self::of(Known { leaderless: true, ..Known::default() }).await
     }
