@@ -73,11 +73,15 @@ pub(super) fn readable(block: &[u8], content: &[u8]) -> Option<Readable> {
             }
         }
         if sequence.length >= GENEROUS {
-            pending.drain(..).for_each(|before| rewriting.write(before));
+            for before in pending.drain(..) {
+                rewriting.write(before);
+            }
         }
         pending.push(sequence);
     })?;
-    pending.into_iter().for_each(|before| rewriting.write(before));
+    for before in pending {
+        rewriting.write(before);
+    }
     match rewriting.end {
         None => Some(Readable::Instead(rewriting.block)),
         Some(End::FirstRun(length)) => Some(Readable::CutAfter(length)),
