@@ -243,6 +243,10 @@ impl Cluster {
         all.retain(|path, _| !path.contains("/events/"));
         for object in all.values_mut() {
             object["metadata"]["resourceVersion"] = Value::Null;
+            // A map by type to Kubernetes.
+            if let Some(conditions) = object["status"]["conditions"].as_array_mut() {
+                conditions.sort_by_key(|condition| condition["type"].to_string());
+            }
             forget_times(object);
         }
         all
@@ -302,12 +306,35 @@ async fn assert_stops_change_nothing(story: Story) -> Cluster {
         let stopped = Cluster::play(story, stops).await;
         assert_eq!(stopped.engines, alone.engines, "{stops:?}: each engine runs once");
         let found = stopped.end_state();
+        let paths = |all: &BTreeMap<String, Value>| all.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(paths(&found), paths(&expected), "{stops:?}");
         for (path, object) in &expected {
-            assert_eq!(found.get(path), Some(object), "{stops:?}: {path}");
+            let mut differences = Vec::new();
+            compare(path, object, &found[path], &mut differences);
+            assert_eq!(differences, Vec::<String>::new(), "{stops:?}");
         }
-        assert_eq!(found.len(), expected.len(), "{stops:?}: nothing else is left");
     }
     alone
+}
+
+/// Says where two values differ.
+fn compare(place: &str, expected: &Value, found: &Value, differences: &mut Vec<String>) {
+    match (expected, found) {
+        (Value::Object(expected), Value::Object(found)) => {
+            let keys: std::collections::BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+            for key in keys {
+                let of = |all: &serde_json::Map<String, Value>| all.get(key).cloned().unwrap_or_default();
+                compare(&format!("{place}.{key}"), &of(expected), &of(found), differences);
+            }
+        }
+        (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
+            for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
+                compare(&format!("{place}[{index}]"), expected, found, differences);
+            }
+        }
+        _ if expected == found => {}
+        _ => differences.push(format!("{place}: {expected} → {found}")),
+    }
 }
 
 fn told(outcome: Outcome) -> End {
@@ -475,7 +502,7 @@ async fn act_at_each_write(story: Story, act: fn(&FakeServer), check: fn(&Cluste
             let mut cluster = Cluster::of(story, stops);
             cluster.server.then(write, act);
             cluster.go_on().await;
-            let when = format!("somebody acts after write {write}, {stops:?}");
+            let when = format!("somebody acts after write {write}, {stops:?}: {:#?}", cluster.server.writes());
             cluster.assert_all_is_given_back(&when);
             let mut engines = cluster.engines.clone();
             engines.sort();

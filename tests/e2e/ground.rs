@@ -83,6 +83,22 @@ fn environment() -> &'static [(String, String)] {
     })
 }
 
+/// Whether every case of a matrix is asked for (`make test-all`), and not only what is drawn.
+pub fn matrix_is_whole() -> bool {
+    std::env::var("VBO_MATRIX").is_ok_and(|matrix| matrix == "whole")
+}
+
+/// What a draw is made by: `VBO_SEED`, or the time. It is printed, so that the draw can be made again.
+pub fn seed() -> u64 {
+    let seed = std::env::var("VBO_SEED").ok().map(|seed| seed.parse().expect("VBO_SEED is a number"));
+    let seed = seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+        now.as_secs()
+    });
+    println!("VBO_SEED={seed}");
+    seed
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -121,7 +137,8 @@ impl Ground {
         assert!(up.success(), "{script} could not bring its shard up: {up}");
     }
 
-    fn command(program: &str, arguments: &[&str]) -> Command {
+    /// A program of this machine, in the ground's own environment.
+    pub fn command(program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(environment().iter().cloned()).stdin(Stdio::null());
         command
