@@ -289,7 +289,7 @@ fn an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and
     let first = take(&ground, "before-outage", "outage", 101);
     let size = first["status"]["sizeBytes"].as_u64().expect("a size");
     let slowly = |seconds: u64| format!("  bandwidthLimit: {}Ki\n", size / seconds / 1024);
-    ground.apply(&format!("{}{}", backup_yaml("through-outage", "outage", 102, "Retain"), slowly(AWAY + 20)));
+    ground.apply(&format!("{}{}", backup_yaml("through-outage", "outage", 102, "Retain"), slowly(AWAY + 30)));
     ground.apply(&claim_yaml("in-outage"));
     let target = "{persistentVolumeClaim: {claimName: in-outage, tabletUid: 182}}";
     ground.apply(&restore_yaml("in-outage", "outage", target, "{latest: {}}", &slowly(AWAY / 2)));
