@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use super::{BackupStorage, StorageError};
-use crate::backup::manifest;
+use crate::backup::{manifest, topology};
 use crate::topo::KeyspaceShard;
 
 /// Directories that are read at a time.
@@ -69,6 +69,8 @@ impl BackupStorage {
         let (keyspaces, others): (Vec<_>, Vec<_>) = top
             .directories
             .into_iter()
+            // The topology server's backups are listed by `list --topology`.
+            .filter(|name| name != topology::DIRECTORY.0)
             .partition(|name| KeyspaceShard::new(name, "0").is_ok() && !name.starts_with('.'));
         survey.strays.extend(others);
         let root = &root;

@@ -28,6 +28,10 @@ async fn every_shard_and_what_each_backup_holds_is_found_without_looking_into_it
         // A name that begins another is told apart.
         store(&service.storage, &shards[2], NAME, &[("MANIFEST", "{}")]).await;
         store(&service.storage, &shards[2], &format!("{NAME}-copy"), &[("0", "1234567")]).await;
+        // The topology server's backups are no shard's, and no strays.
+        let (topology, backups) = vitess_backup::backup::topology::DIRECTORY;
+        let topology = KeyspaceShard::new(topology, backups).unwrap();
+        store(&service.storage, &topology, NAME, &[("snapshot", "tree"), ("TOPOLOGY.json", "{}")]).await;
 
         let survey = service.storage.survey().await.unwrap();
         assert_eq!(survey.shards, shards, "{}", service.name);
