@@ -156,9 +156,8 @@ impl<O: Resource<DynamicType = ()> + Clone + 'static> Stores<O> {
     /// All of a namespace; nothing before the first listing has come to its end.
     pub fn all(&self, namespace: &str) -> Option<Vec<Arc<O>>> {
         let store = self.within(namespace)?;
-        matches!(store.wait_until_ready().now_or_never(), Some(Ok(()))).then(|| {
-            store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace))
-        })
+        matches!(store.wait_until_ready().now_or_never(), Some(Ok(())))
+            .then(|| store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace)))
     }
 
     fn within(&self, namespace: &str) -> Option<Store<O>> {

@@ -58,7 +58,9 @@ pub async fn run<K: Run>(context: &Context, object: &K, now: Timestamp, by: By) 
     let namespace = object.namespace().unwrap_or_default();
     let went_ill = status.failure.is_some() || (object.phase().is_final() && object.phase() != Phase::Succeeded);
     let watched = match by {
-        By::Watches if !deleting && !went_ill && !verifies && !object.follows_pods() => context.watched.of(&namespace).await,
+        By::Watches if !deleting && !went_ill && !verifies && !object.follows_pods() => {
+            context.watched.of(&namespace).await
+        }
         _ => None,
     };
     let look = Look { context, watched, namespace, uid: object.uid().unwrap_or_default(), now };
@@ -207,7 +209,8 @@ impl Look<'_> {
         let named = |of: &String| Lock::named(of).map(|lock| lock.lease);
         let rivals = seen.queue.iter().map(|rival| rival.wants.iter().filter_map(named).collect::<Vec<_>>());
         // Those of a rival decide whether it could go before this run.
-        let rivals: Vec<String> = rivals.filter(|theirs| theirs.iter().any(|lease| names.contains(lease))).flatten().collect();
+        let rivals: Vec<String> =
+            rivals.filter(|theirs| theirs.iter().any(|lease| names.contains(lease))).flatten().collect();
         names.extend(rivals);
         let leases: Vec<Arc<Lease>> = match &self.watched {
             Some(watched) => {

@@ -137,7 +137,9 @@ mod tests {
         shelf.take(Event::Delete(pod("c", "red")));
         assert_eq!((names(&shelf, "red"), names(&shelf, "blue")), (vec!["b".into()], vec!["a".into()]));
         assert_eq!((shelf.count("red"), shelf.count("green")), (1, 0));
-        assert!(shelf.get("demo", "b").is_some() && shelf.get("other", "b").is_none() && shelf.get("demo", "c").is_none());
+        assert!(
+            shelf.get("demo", "b").is_some() && shelf.get("other", "b").is_none() && shelf.get("demo", "c").is_none()
+        );
     }
 
     #[test]

@@ -98,8 +98,7 @@ fn concerned<K: Run>(Change { namespace, what }: &Change, waiters: &Waiters) -> 
 /// anything, so that only what says so is held of each.
 async fn records(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
     let (store, writer) = reflector::store::<PartialObjectMeta<VitessBackup>>();
-    let records =
-        watcher::Config::default().labels(&format!("{LABEL_ORIGIN}={ORIGIN_INVENTORY}")).page_size(PAGE);
+    let records = watcher::Config::default().labels(&format!("{LABEL_ORIGIN}={ORIGIN_INVENTORY}")).page_size(PAGE);
     let own = watcher(api::<PartialObjectMeta<VitessBackup>>(&context.client, scope), records)
         .default_backoff()
         .modify(record::slim)

@@ -41,13 +41,22 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// The Job or the pod of an engine: whose it is.
-    Engine { kind: String, object: String },
+    Engine {
+        kind: String,
+        object: String,
+    },
     /// A tablet's pod, with the VitessRestore that it follows when it starts.
-    Tablet { restore: Option<String> },
+    Tablet {
+        restore: Option<String>,
+    },
     /// A pod that is no tablet yet and follows this one.
-    Follower { restore: String },
+    Follower {
+        restore: String,
+    },
     Lock,
-    Claim { name: String },
+    Claim {
+        name: String,
+    },
     Storage,
 }
 
