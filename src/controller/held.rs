@@ -200,3 +200,86 @@ impl Waiters {
         here.filter(|(_, others)| *others || !for_others).map(|(name, _)| name.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::VitessBackup;
+    use crate::backup::report::Operation;
+    use crate::plan::world::{World, object, succeeded};
+
+    /// A backup that has ended, as the operator leaves it.
+    fn ended() -> Value {
+        let spec = json!({"storage": {"name": "backups"}, "shard": "commerce/0"});
+        let mut world: World<VitessBackup> = World::with(object("VitessBackup", spec));
+        world.settle();
+        world.engine_ends(succeeded(Operation::Backup));
+        world.has_settled();
+        serde_json::to_value(&world.object).unwrap()
+    }
+
+    fn held(object: Value) -> Held<VitessBackup> {
+        Held::of(serde_json::from_value(object).unwrap(), &Arc::new(Settings::new("operator:1")))
+    }
+
+    #[test]
+    fn of_a_run_that_has_ended_no_more_is_held_than_is_counted() {
+        let object = ended();
+        let Held::Ended(ended) = held(object.clone()) else { panic!("held whole") };
+        let whole: VitessBackup = serde_json::from_value(object).unwrap();
+        assert_eq!(ended.counted, Counted::of(&whole));
+        assert_eq!(ended.noted, Some(Noted::of(&whole)));
+        let meta = &ended.meta;
+        assert_eq!(
+            (&meta.name, &meta.namespace, &meta.uid),
+            (&whole.metadata.name, &whole.metadata.namespace, &whole.metadata.uid)
+        );
+    }
+
+    #[test]
+    fn a_run_that_has_ended_is_held_whole_when_something_is_to_be_done_about_it() {
+        let changed = |change: &dyn Fn(&mut Value)| {
+            let mut object = ended();
+            change(&mut object);
+            held(object).is_whole()
+        };
+        assert!(!changed(&|_| ()));
+        assert!(!changed(&|object| object["metadata"]["annotations"] = json!({"somebody": "else"})));
+        for change in [
+            &(|object: &mut Value| object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:00Z"))
+                as &dyn Fn(&mut Value),
+            &|object| object["metadata"]["finalizers"] = json!(["backup.vitess.io/run"]),
+            &|object| object["metadata"]["annotations"] = json!({"backup.vitess.io/verify-at": "now"}),
+            &|object| object["metadata"]["generation"] = json!(2),
+            &|object| object["status"]["phase"] = json!("Running"),
+            // As an older version of the operator left it.
+            &|object| object["status"]["conditions"] = json!([]),
+            &|object| object["spec"] = json!(1),
+        ] {
+            assert!(changed(change));
+        }
+    }
+
+    #[test]
+    fn who_waits_is_known_and_whether_for_another_run() {
+        let waiting = |status: Value| {
+            let spec = json!({"storage": {"name": "backups"}, "shard": "commerce/0"});
+            let mut object: Value = serde_json::to_value(object::<VitessBackup>("VitessBackup", spec)).unwrap();
+            object["status"] = status;
+            let waiters = Waiters::default();
+            waiters.note(&Event::Apply(held(object)));
+            (waiters.of("demo", false).len(), waiters.of("demo", true).len())
+        };
+        assert_eq!(waiting(json!({"phase": "Pending", "queue": {"position": 1}})), (1, 1));
+        let accepted = json!([{
+            "type": "Accepted", "status": "True", "reason": "x", "message": "", "lastTransitionTime": "2026-11-22T10:00:00Z",
+        }]);
+        assert_eq!(waiting(json!({"phase": "Pending", "conditions": accepted})), (1, 0));
+        assert_eq!(
+            waiting(json!({"phase": "Running", "job": {"name": "x", "purpose": "Backup", "number": 1}})),
+            (0, 0)
+        );
+    }
+}

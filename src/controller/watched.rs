@@ -169,6 +169,11 @@ impl Feed {
         receiver
     }
 
+    #[cfg(test)]
+    pub fn kept(&self) -> &Watched {
+        &self.watched
+    }
+
     /// Tells a change that another watch has seen.
     pub fn teller(&self) -> impl Fn(Change) + Send + Sync + 'static {
         let told = self.told.clone();
