@@ -273,6 +273,7 @@ mod tests {
             (waiters.of("demo", false).len(), waiters.of("demo", true).len())
         };
         assert_eq!(waiting(json!({"phase": "Pending", "queue": {"position": 1}})), (1, 1));
+        assert_eq!(waiting(json!({"observedGeneration": -1})), (1, 0), "its first look is on its way");
         let accepted = json!([{
             "type": "Accepted", "status": "True", "reason": "x", "message": "", "lastTransitionTime": "2026-11-22T10:00:00Z",
         }]);

@@ -92,11 +92,11 @@ pub trait Run:
             && self.status().is_none_or(|status| Self::run(status).job.is_none())
     }
 
-    /// Whether another run that gives something back may be what it waits for: it said so, or has not been looked at.
+    /// Whether another run that gives something back may be what it waits for, as its last look said.
     fn waits_for_others(&self) -> bool {
-        self.status().map(Self::run).is_none_or(|run| {
+        self.status().map(Self::run).is_some_and(|run| {
             let accepted = run.conditions.iter().find(|condition| condition.type_ == plan::ACCEPTED);
-            run.queue.is_some() || accepted.is_none_or(|condition| condition.status != "True")
+            run.queue.is_some() || accepted.is_some_and(|condition| condition.status != "True")
         })
     }
 }
