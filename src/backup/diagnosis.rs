@@ -206,10 +206,9 @@ impl Reason {
                 "The directory is not a tablet's: no usable `my.cnf`.",
                 "Name the directory that mysqlctl or mysqlctld made.",
             ),
-            Self::TabletBusy => (
-                "Another run holds the tablet, or another drill the scratch directory.",
-                "Wait until it has ended.",
-            ),
+            Self::TabletBusy => {
+                ("Another run holds the tablet, or another drill the scratch directory.", "Wait until it has ended.")
+            }
             Self::TabletLagging => (
                 "The tablet is further behind its source than `maxReplicationLag` (`--max-replication-lag`) allows, or does \
                  not replicate. With `shard` the next tablet was tried.",
@@ -306,10 +305,7 @@ impl Reason {
                 "The server cannot do what was asked: a ZooKeeper before 3.9, or a command that is switched off.",
                 "[topology.md](topology.md) has the way for each server.",
             ),
-            Self::TopologyFailed => (
-                "It answered with an error of its own.",
-                "See its log for this moment.",
-            ),
+            Self::TopologyFailed => ("It answered with an error of its own.", "See its log for this moment."),
             Self::TopologyChanged => (
                 "Somebody else wrote a record that an import was about to write. What was written before it stays.",
                 "Stop what writes to the topology, and import again.",

@@ -230,7 +230,9 @@ mod tests {
     #[test]
     fn the_examples_in_the_help_of_each_engine_subcommand_are_understood() {
         let topology = ["topology backup", "topology restore", "topology export", "topology import"];
-        for name in ["backup", "restore", "list", "inventory", "remove", "verify", "recover"].into_iter().chain(topology) {
+        for name in
+            ["backup", "restore", "list", "inventory", "remove", "verify", "recover"].into_iter().chain(topology)
+        {
             let command = command();
             let subcommand = name.split(' ').fold(&command, |command, name| command.find_subcommand(name).unwrap());
             let help = subcommand.get_after_long_help().unwrap().to_string();

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::{Requeue, kstatus};
 use super::draft::{COMPLETE, Draft, set_condition, whole_seconds};
 use super::report::{signed, size};
+use super::{Requeue, kstatus};
 use crate::api::{
     DeletionPolicy, EngineSecurityContext, Phase, RunStatus, VitessBackup, VitessBackupSpec, VitessBackupStatus,
 };
