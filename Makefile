@@ -128,7 +128,7 @@ test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first 
 	$(call say,what a real API server makes of our definitions)
 	@. $(GROUND)/env.sh; $(CARGO) test --locked --test api_server
 	$(call say,end-to-end tests)
-	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 1 --nocapture
+	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 2 --nocapture
 
 .PHONY: fuzz
 fuzz: bootstrap ## fuzz what is read from storage, each target for FUZZ_SECONDS (60)

@@ -58,7 +58,17 @@ const LAYERS: &[Layer] = &[
     Layer { name: "topology", may_import: WORDS, may_not_name: ENGINE_HALF },
     Layer {
         name: "engine",
-        may_import: &["topo", "duration", "progress", "replication", "backup", "storage", "mysqld", "topology", "codec"],
+        may_import: &[
+            "topo",
+            "duration",
+            "progress",
+            "replication",
+            "backup",
+            "storage",
+            "mysqld",
+            "topology",
+            "codec",
+        ],
         may_not_name: ENGINE_HALF,
     },
     Layer { name: "api", may_import: WORDS, may_not_name: PURE_KUBERNETES },

@@ -3,20 +3,60 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// One shard, many scenarios: each takes the ground for itself.
-static TURN: Mutex<()> = Mutex::new(());
+/// The namespaces that have a shard `commerce/0` of their own: each scenario takes one for itself. Two, because a scenario
+/// waits for mysqld and for pods more than it works.
+const SHARDS: [&str; 2] = ["vitess-demo", "vitess-beside"];
+static TAKEN: Mutex<[bool; SHARDS.len()]> = Mutex::new([false; SHARDS.len()]);
+static CHANGED: Condvar = Condvar::new();
+/// For whoever is about to take shards; held by those who wait for all of them, so that they get their turn.
+static QUEUE: Mutex<()> = Mutex::new(());
+/// The shard of the first namespace is part of the ground, the second is brought up for who takes it first.
+static BESIDE: OnceLock<()> = OnceLock::new();
 static ENVIRONMENT: OnceLock<Vec<(String, String)>> = OnceLock::new();
 /// The shard over MariaDB, which only the scenarios of the xtrabackup engine need.
 static MARIADB: OnceLock<()> = OnceLock::new();
 
 pub struct Ground {
     pub namespace: String,
-    _turn: MutexGuard<'static, ()>,
+    /// The places in [`SHARDS`] that this test has.
+    taken: Vec<usize>,
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let mut all = whole(&TAKEN);
+        for shard in &self.taken {
+            all[*shard] = false;
+        }
+        CHANGED.notify_all();
+    }
+}
+
+/// A scenario that failed has said so itself; the next one starts from what it checks on its own.
+fn whole<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for one of the shards that are `wanted`, or for all of them.
+fn take(wanted: &[usize], all_of_them: bool) -> Vec<usize> {
+    let _turn = whole(&QUEUE);
+    let mut taken = whole(&TAKEN);
+    loop {
+        let mut free: Vec<usize> = wanted.iter().copied().filter(|shard| !taken[*shard]).collect();
+        if !free.is_empty() && (!all_of_them || free.len() == wanted.len()) {
+            free.truncate(if all_of_them { free.len() } else { 1 });
+            for shard in &free {
+                taken[*shard] = true;
+            }
+            return free;
+        }
+        taken = CHANGED.wait(taken).unwrap_or_else(PoisonError::into_inner);
+    }
 }
 
 /// The directory of the project.
@@ -48,24 +88,37 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Ground {
-    /// The ground, for this test alone until it is dropped.
+    /// A shard, for this test alone until it is dropped. The operator is everybody's.
     pub fn take() -> Self {
-        // A scenario that failed has said so itself; the next one starts from what it checks on its own.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        environment();
-        Self { namespace: "vitess-demo".to_owned(), _turn: turn }
+        Self::with(take(&[0, 1], false))
     }
 
-    /// The same, with the shard `maria/0` beside: tablets 200 (the primary) and 201.
+    /// The whole ground: no other test is under way. For what happens to the operator or to the cluster.
+    pub fn take_alone() -> Self {
+        Self::with(take(&[0, 1], true))
+    }
+
+    /// A shard with `maria/0` beside it: tablets 200 (the primary) and 201.
     pub fn take_with_mariadb() -> Self {
-        let ground = Self::take();
-        MARIADB.get_or_init(|| {
-            let script = project().join("tests/e2e/ground/mariadb/shard-up.sh");
-            let up = Self::command(&script.to_string_lossy(), &[&ground.namespace]).status();
-            let up = up.expect("mariadb/shard-up.sh can be started");
-            assert!(up.success(), "mariadb/shard-up.sh could not bring maria/0 up: {up}");
-        });
+        let ground = Self::with(take(&[0], false));
+        MARIADB.get_or_init(|| ground.bring_up("mariadb/shard-up.sh"));
         ground
+    }
+
+    fn with(taken: Vec<usize>) -> Self {
+        let ground = Self { namespace: SHARDS[taken[0]].to_owned(), taken };
+        environment();
+        if ground.taken[0] != 0 {
+            BESIDE.get_or_init(|| ground.bring_up("vitess/shard-up.sh"));
+        }
+        ground
+    }
+
+    fn bring_up(&self, script: &str) {
+        let path = project().join("tests/e2e/ground").join(script);
+        let up = Self::command(&path.to_string_lossy(), &[&self.namespace]).status();
+        let up = up.unwrap_or_else(|error| panic!("{script} cannot be started: {error}"));
+        assert!(up.success(), "{script} could not bring its shard up: {up}");
     }
 
     fn command(program: &str, arguments: &[&str]) -> Command {
@@ -180,11 +233,12 @@ impl Ground {
         self.try_lib(call).unwrap_or_else(|error| panic!("{call}: {error}"))
     }
 
-    #[allow(clippy::unused_self)] // whoever has the ground for itself may call
+    /// What it prints, or what it complains of.
     pub fn try_lib(&self, call: &str) -> Result<String, String> {
         let ground = project().join("tests/e2e/ground");
         let script = format!(". '{0}/env.sh'; . '{0}/scenario.sh'; {call}", ground.display());
-        let output = Self::run("bash", &["-euo", "pipefail", "-c", &script]);
+        let mut bash = Self::command("bash", &["-euo", "pipefail", "-c", &script]);
+        let output = bash.env("VITESS_NAMESPACE", &self.namespace).output().expect("bash can be started");
         if output.status.success() {
             Ok(text(&output.stdout))
         } else {

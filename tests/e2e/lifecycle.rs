@@ -105,7 +105,7 @@ impl Drop for Frozen<'_> {
 
 #[test]
 fn an_operator_that_hangs_is_replaced_within_twenty_seconds_and_its_run_is_taken_on() {
-    let ground = Ground::take();
+    let ground = Ground::take_alone();
     ground.apply(&storage_yaml("main", "/"));
     ground.delete(BACKUPS, "taken-on");
     ground.lib("both_operators_ready");

@@ -222,7 +222,8 @@ fn a_pod_that_names_no_restore_that_exists_is_refused_and_others_are_not_asked_a
         )
     };
     let refused = ground.try_apply(&pod("backup.vitess.io/restore: nobody")).unwrap_err();
-    assert!(refused.contains("VitessRestore nobody, which does not exist in namespace vitess-demo"), "{refused}");
+    let text = format!("VitessRestore nobody, which does not exist in namespace {}", ground.namespace);
+    assert!(refused.contains(&text), "{refused}");
     ground.apply(&pod("a: b"));
     ground.delete("pod", "asked");
 }
