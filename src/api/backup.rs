@@ -172,7 +172,7 @@ pub(crate) fn six_hours() -> GoDuration {
 }
 
 /// As vttablet's --degraded-threshold.
-fn half_a_minute() -> GoDuration {
+pub(crate) fn half_a_minute() -> GoDuration {
     GoDuration(std::time::Duration::from_secs(30))
 }
 

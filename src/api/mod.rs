@@ -18,11 +18,11 @@ mod verify;
 mod xtrabackup;
 
 pub use crate::duration::{GoDuration, ParseDurationError};
-pub(crate) use backup::six_hours;
 pub use backup::{
     BackupEngine, BackupMode, BuiltinOptions, Compression, CompressionEngine, CopyMode, DeletionPolicy,
     StorageReference, Tried, VitessBackup, VitessBackupSpec, VitessBackupStatus, Vtctld,
 };
+pub(crate) use backup::{half_a_minute, six_hours};
 pub use inventory::{InventoryStatus, ShardStatus};
 pub use pod_template::{Amount, EngineResources, EngineSecurityContext, PodTemplate};
 pub use restore::{

@@ -1,10 +1,13 @@
 //! Objects as the plans write them, one for each thing that they can say to tools: recorded in `config/argocd/testdata`,
 //! where tests/gitops.rs holds Argo CD's health script and kstatus against them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::inventory;
 use super::storage::{self, Seen};
 use super::world::{World, failed, object, outcome, succeeded};
 use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore};
@@ -30,7 +33,9 @@ fn restore(changes: &Value) -> World<VitessRestore> {
 fn storage(spec: &Value) -> VitessBackupStorage {
     let mut storage: VitessBackupStorage = object("VitessBackupStorage", spec.clone());
     let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-    storage.status = storage::next(&storage, &Seen::default(), now).status;
+    let settings = std::sync::Arc::new(crate::resources::settings::Settings::new("operator:1"));
+    let seen = Seen { claims: BTreeMap::new(), inventory: inventory::Seen::nothing(settings) };
+    storage.status = storage::next(&storage, &seen, now).status;
     storage
 }
 

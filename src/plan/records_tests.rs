@@ -102,14 +102,16 @@ fn a_backup_that_nobody_stands_for_gets_a_record_with_all_that_is_known() {
     assert_eq!(changes(&[found(7)], &[]), [Change::Make(Box::new(found(7)))]);
     let meta = ObjectMeta { generation: Some(1), ..ObjectMeta::default() };
     let status = status_of(None, &meta, "main", &found(411_041_792), begun());
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "FoundInStorage", "observedGeneration": 1,
+            "message": "found in VitessBackupStorage main", "lastTransitionTime": BEGUN,
+        })
+    };
     assert_eq!(
         serde_json::to_value(status).unwrap(),
         json!({
-            "observedGeneration": 1, "phase": "Succeeded",
-            "conditions": [{
-                "type": "Complete", "status": "True", "reason": "FoundInStorage", "observedGeneration": 1,
-                "message": "found in VitessBackupStorage main", "lastTransitionTime": BEGUN,
-            }],
+            "observedGeneration": 1, "phase": "Succeeded", "conditions": [condition("Complete"), condition("Ready")],
             "backupName": NAME, "storageName": "main", "shard": SHARD, "tabletAlias": "zone1-0000000101",
             "engine": "builtin", "position": "MySQL56/x:1-9", "startTime": "2026-11-22T10:00:00Z",
             "finishedTime": "2026-11-22T10:01:00Z", "sizeBytes": 411_041_792, "size": "392.0Mi", "files": 2,

@@ -194,7 +194,7 @@ impl Next<'_> {
     /// The object is being deleted: end the run, remove the data if that was asked for.
     fn going(&mut self) -> Requeue {
         let template = self.spec.pod_template.as_ref();
-        if let Some(wait) = run::cancel(&mut self.draft, template, false) {
+        if let Some(wait) = run::delete(&mut self.draft, template, false) {
             return wait;
         }
         if self.draft.has_finalizer(names::FINALIZER_REMOVE_BACKUP)

@@ -33,6 +33,7 @@ pub fn record(storage: &VitessBackupStorage, shard: &KeyspaceShard, backup_name:
         shard: Some(shard.clone()),
         backup_name: Some(backup_name.to_owned()),
         deletion_policy: DeletionPolicy::Retain,
+        max_replication_lag: crate::api::half_a_minute(),
         deadline: crate::api::six_hours(),
         ..VitessBackupSpec::default()
     };
@@ -125,9 +126,9 @@ mod tests {
                     }],
                 },
                 "spec": {
-                    "storage": {"name": "main"}, "shard": "commerce/-80", "allowPrimary": false, "mode": "Attached",
-                    "engine": "builtin", "backupName": NAME, "deletionPolicy": "Retain", "verify": "None",
-                    "deadline": "6h",
+                    "storage": {"name": "main"}, "shard": "commerce/-80", "allowPrimary": false,
+                    "maxReplicationLag": "30s", "mode": "Attached", "engine": "builtin", "backupName": NAME,
+                    "deletionPolicy": "Retain", "verify": "None", "deadline": "6h", "retries": 0, "cancel": false,
                 },
             })
         );
