@@ -139,3 +139,32 @@ fn a_zookeeper_is_backed_up_by_its_admin_server_and_by_its_volume_and_restored()
     assert!(!listed(&ground).contains(&name), "{}", listed(&ground));
     remove(&ground, "zookeeper-files", &of_files);
 }
+
+#[test]
+fn a_consul_is_backed_up_with_its_token_and_restored() {
+    let ground = Ground::take();
+    ground.apply(&storage_yaml("main", "/"));
+    let _consul = Server::up(&ground, "consul");
+    ground.lib("consul_cli kv put vitess/before one");
+    let consul = "consul: {endpoints: [\"consul:8500\"], credentialsSecret: {name: consul-token}}";
+    let (status, name) = take(&ground, "consul", consul, "Delete");
+    assert!(name.ends_with(".global.consul"), "{name}");
+    assert_eq!((&status["server"], &status["at"]), (&"consul".into(), &format!("index {}", status["index"]).into()));
+    assert!(status["serverVersion"].as_str().is_some_and(|version| version.starts_with("1.14.")), "{status:#}");
+
+    ground.delete(KIND, "consul-denied");
+    ground.apply(&yaml("consul-denied", "consul: {endpoints: [\"consul:8500\"]}", "Delete"));
+    let denied = ground.wait_finished(KIND, "consul-denied");
+    assert_eq!(denied["status"]["failure"]["reason"], "TopologyDenied", "{:#}", denied["status"]);
+    ground.delete(KIND, "consul-denied");
+
+    ground.lib("consul_cli kv put vitess/after two");
+    ground.lib(&format!(
+        "BY_HAND_SECRET=consul-token vitess_backup topology restore {STORAGE} --topo-server-address consul:8500 \
+         --topo-credentials-dir /by-hand-secret --existing-data replace {name}"
+    ));
+    assert_eq!(ground.lib("consul_cli kv get vitess/before").trim(), "one");
+    let gone = ground.try_lib("consul_cli kv get vitess/after").expect_err("it came after the snapshot");
+    assert!(gone.contains("No key exists"), "{gone}");
+    remove(&ground, "consul", &name);
+}

@@ -24,7 +24,7 @@ zookeeper_cli() {
     org.apache.zookeeper.ZooKeeperMain -server localhost:2181 "$@" 2>&1
 }
 
-# consul_cli COMMAND...: what Consul's own client answers, to whom may do everything.
+# consul_cli kv get|put|delete ARG...: what Consul's own client answers, to whom may do everything.
 consul_cli() {
-  in_namespace exec consul-0 -- /bin/consul "$@" -token=6a253b9c-3c1b-4bd1-9d4f-0b3f9c0d7a55 2>&1
+  in_namespace exec consul-0 -- /bin/consul "$1" "$2" -token=6a253b9c-3c1b-4bd1-9d4f-0b3f9c0d7a55 "${@:3}" 2>&1
 }
