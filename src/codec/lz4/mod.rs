@@ -6,6 +6,8 @@
 //! What is added there is what it leaves open: that a frame which ends early is an error (its decoder takes the end of the
 //! input between two blocks for the end of the frame), skippable frames, and what may follow a frame.
 
+mod runs;
+
 use std::io::{self, Read};
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use twox_hash::XxHash32;
 use super::buffers::Buffers;
 use super::cut::Cut;
 use super::pipe::Inlet;
+use runs::Readable;
 
 const MAGIC: u32 = 0x184D_2204;
 const LEGACY_MAGIC: u32 = 0x184C_2102;
@@ -77,12 +80,15 @@ impl Header {
     }
 }
 
+/// How often a chunk is cut for readers that it would mislead; what is left then is not compressed.
+const CUTS: usize = 8;
+
 /// A frame of independent blocks of 1 MiB with a content checksum: what Vitess's own writer writes but for the blocks, which
-/// are 4 MiB there. A reader makes room for a whole one.
+/// are 4 MiB there. A reader makes room for a whole one. Every block is one that Vitess can read, see [`runs`].
 pub(super) fn write_frame(content: &[u8], scratch: &mut Vec<u8>) -> io::Result<Bytes> {
     const FLAGS_AND_SIZES: [u8; 2] = [0x64, 0x60];
     // lz4_flex asks for a tenth more than it is given, and 20 bytes.
-    let bound = content.len() + content.len() / 8 + 64;
+    let bound = content.len() + content.len() / 8 + 256;
     if scratch.len() < bound {
         *scratch = vec![0; bound];
     }
@@ -91,21 +97,51 @@ pub(super) fn write_frame(content: &[u8], scratch: &mut Vec<u8>) -> io::Result<B
     scratch[4..6].copy_from_slice(&FLAGS_AND_SIZES);
     scratch[6] = XxHash32::oneshot(0, &FLAGS_AND_SIZES).to_le_bytes()[1];
     for plain in content.chunks(OUR_BLOCK) {
-        let room = &mut scratch[end + 4..];
-        let length = block::compress_into(plain, room).map_err(io::Error::other)?;
-        let (length, is_plain) = if length < plain.len() { (length, 0) } else { (plain.len(), !LENGTH_MASK) };
-        if is_plain != 0 {
-            room[..length].copy_from_slice(plain);
-        }
-        let word = u32::try_from(length).map_err(io::Error::other)? | is_plain;
-        scratch[end..end + 4].copy_from_slice(&word.to_le_bytes());
-        end += 4 + length;
+        end += write_blocks(plain, &mut scratch[end..])?;
     }
     let mut frame = Vec::with_capacity(end + 8);
     frame.extend_from_slice(&scratch[..end]);
     frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(&XxHash32::oneshot(0, content).to_le_bytes());
     Ok(frame.into())
+}
+
+/// A chunk as one block, or as several where one would mislead a reader; gives the bytes that were filled.
+fn write_blocks(mut plain: &[u8], room: &mut [u8]) -> io::Result<usize> {
+    let mut end = 0;
+    for _ in 0..CUTS {
+        let length = block::compress_into(plain, &mut room[end + 4..]).map_err(io::Error::other)?;
+        if length >= plain.len() {
+            break;
+        }
+        match runs::readable(&room[end + 4..end + 4 + length], plain) {
+            Some(Readable::AsItIs) => return Ok(end + seal(&mut room[end..], length, 0)?),
+            Some(Readable::Instead(block)) if block.len() < plain.len() => {
+                room[end + 4..end + 4 + block.len()].copy_from_slice(&block);
+                return Ok(end + seal(&mut room[end..], block.len(), 0)?);
+            }
+            Some(Readable::CutAfter(length)) if length < plain.len() => {
+                let (first, rest) = plain.split_at(length);
+                end += store(first, &mut room[end..])?;
+                plain = rest;
+            }
+            _ => break,
+        }
+    }
+    Ok(end + store(plain, &mut room[end..])?)
+}
+
+/// A block that is not compressed.
+fn store(plain: &[u8], room: &mut [u8]) -> io::Result<usize> {
+    room[4..4 + plain.len()].copy_from_slice(plain);
+    seal(room, plain.len(), !LENGTH_MASK)
+}
+
+/// Writes the word before a block that is in its place.
+fn seal(room: &mut [u8], length: usize, flag: u32) -> io::Result<usize> {
+    let word = u32::try_from(length).map_err(io::Error::other)? | flag;
+    room[..4].copy_from_slice(&word.to_le_bytes());
+    Ok(4 + length)
 }
 
 /// What a frame holds, `most` bytes at most, if `stored` is exactly one (or a skippable one); else `None`.
@@ -235,4 +271,82 @@ fn skip(stored: &mut Inlet) -> io::Result<()> {
     let length = u64::from(u32::from_le_bytes(length));
     let skipped = io::copy(&mut stored.take(length), &mut io::sink())?;
     if skipped == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Stretches that are alike and stretches that are not, by which runs of literals of all lengths begin anywhere.
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let stretch = prop_oneof![
+            (1_usize..9_000, any::<u64>()).prop_map(|(length, seed)| noise(length, seed)),
+            (1_usize..90, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+            Just(b"the same words again and again".to_vec()),
+        ];
+        proptest::collection::vec(stretch, 0..60).prop_map(|stretches| stretches.concat())
+    }
+
+    fn noise(length: usize, mut seed: u64) -> Vec<u8> {
+        std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 56) as u8
+        })
+        .take(length)
+        .collect()
+    }
+
+    /// The compressed blocks of a frame.
+    fn blocks(frame: &[u8]) -> Vec<&[u8]> {
+        let (mut at, mut found) = (7, Vec::new());
+        loop {
+            let word = word(frame, at).unwrap();
+            let length = usize::try_from(word & LENGTH_MASK).unwrap();
+            at += 4;
+            if word == 0 {
+                return found;
+            }
+            if word & !LENGTH_MASK == 0 {
+                found.push(&frame[at..at + length]);
+            }
+            at += length;
+        }
+    }
+
+    fn assert_reads_back_and_misleads_nobody(content: &[u8]) {
+        let frame = write_frame(content, &mut Vec::new()).unwrap();
+        let mut read = Vec::new();
+        FrameDecoder::new(&frame[..]).read_to_end(&mut read).unwrap();
+        assert!(read == content, "{} bytes do not read back", content.len());
+        assert!(blocks(&frame).into_iter().all(|block| !runs::misleads_a_reader(block)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_frame_reads_back_and_no_block_misleads_a_reader(content in content()) {
+            assert_reads_back_and_misleads_nobody(&content);
+        }
+    }
+
+    #[test]
+    fn a_run_that_would_mislead_a_reader_begins_elsewhere_or_ends_its_block() {
+        let words = b"a match: a match: a match: a match: a match: ".repeat(4);
+        // First in its block, where no match is before it, and after a match, at each place.
+        let mut compressed = 0;
+        for shift in 0..16 {
+            let content = [&words[..160 + shift], &noise(2048, 7), &words, &noise(20_000, 8), &words].concat();
+            let raw = block::compress(&content);
+            compressed += usize::from(runs::misleads_a_reader(&raw));
+            assert_reads_back_and_misleads_nobody(&content);
+        }
+        assert!(compressed > 0, "lz4_flex itself writes such blocks");
+        let first = [noise(4096, 9), words.clone(), noise(4096, 9), words].concat();
+        assert!(runs::misleads_a_reader(&block::compress(&first)));
+        assert_reads_back_and_misleads_nobody(&first);
+        let frame = write_frame(&first, &mut Vec::new()).unwrap();
+        assert!(frame.len() < first.len(), "what follows the first run is compressed");
+    }
 }
