@@ -137,7 +137,7 @@ impl Etcd {
 
     pub fn wait_healthy(&mut self) {
         let endpoint = self.endpoint.clone();
-        self.process.wait("healthy", || ctl(&endpoint, &["endpoint", "health"]).is_ok());
+        self.process.wait("healthy", || etcdctl(&endpoint, &["endpoint", "health"]).is_ok());
     }
 
     pub fn access(&self) -> Access {
@@ -145,11 +145,12 @@ impl Etcd {
     }
 
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        ctl(&self.endpoint, arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
+        etcdctl(&self.endpoint, arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
     }
 }
 
-fn ctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
+/// What etcdctl answers, or complains of.
+pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(built("etcd").join("etcdctl"));
     command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint, "--command-timeout", "5s"]).args(arguments);
     let output = command.stdin(Stdio::null()).output().unwrap();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vitess_backup::topology::records::Document;
 
-use crate::servers::{CONSUL_TOKEN, Consul, Zookeeper};
+use crate::servers::{CONSUL_TOKEN, Consul, Zookeeper, etcdctl};
 use crate::support::vitess::{Topology, client};
 
 /// What an export's Vitess has: a cell and an alias of it, a keyspace with a VSchema and two shards, a rule.
@@ -61,6 +61,8 @@ async fn an_export_is_json_to_read_without_locks_and_serving_data() {
     let (topology, directory) = (Topology::start(), TempDir::new().unwrap());
     furnish(&topology);
     topology.client("RebuildVSchemaGraph").unwrap();
+    let held = "/vitess/global/keyspaces/commerce/locks/7587862094";
+    etcdctl(topology.address(), &["put", held, "who holds it"]).unwrap();
     let text = std::fs::read_to_string(export(&topology, &directory)).unwrap();
     let document = Document::decode(&text).unwrap();
     let value: Value = serde_json::from_str(&text).unwrap();
