@@ -100,7 +100,11 @@ impl Storage {
                     assert_eq!(verdict, Verdict::Succeeded);
                     totals = inventory;
                 }
-                Line::Step { .. } | Line::Progress(_) | Line::Note { .. } | Line::Backup(_) => {}
+                Line::Step { .. }
+                | Line::Progress(_)
+                | Line::Note { .. }
+                | Line::Backup(_)
+                | Line::TopologyBackup(_) => {}
             }
         }
         let totals: Totals = totals.expect("an outcome, last");

@@ -45,7 +45,7 @@ use crate::topo::{KeyspaceShard, TabletAlias};
         "waitForBackupDeadline ends waiting for a backup: set waitForBackupInterval too, or remove it",
     ),
     schema::rule(
-        "self.trigger == 'Now' || !(has(self.cancel) || has(self.waitingDeadlines) || has(self.waitForBackupDeadline)) && (!has(self.retries) || self.retries == 0)",
+        "self.trigger == 'Now' || !(has(self.cancel) && self.cancel || has(self.waitingDeadlines) || has(self.waitForBackupDeadline)) && (!has(self.retries) || self.retries == 0)",
         "cancel, retries, waitingDeadlines and waitForBackupDeadline belong to trigger Now: remove them (a pod tries again by itself, and stops when it is deleted)",
     ),
     schema::rule(
@@ -343,4 +343,6 @@ pub enum PodRestorePhase {
     Restored,
     /// The tablet had data.
     DataPresent,
+    /// The pod is not there now.
+    Gone,
 }

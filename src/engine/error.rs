@@ -360,6 +360,7 @@ impl EngineError {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn remedy(&self) -> String {
         let remedy = match self {
             Self::InvalidArguments(_) | Self::Shard(_) => "Correct the arguments; --help lists them",

@@ -9,6 +9,7 @@ fn full() -> io::Error {
 }
 
 /// One of each kind that a user can meet.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn all() -> Vec<(EngineError, Reason)> {
     let shard: KeyspaceShard = "commerce/0".parse().unwrap();
     let name = "2024-01-02.030405.zone1-0000000101".to_owned();

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::draft::{ACCEPTED, COMPLETE, ENGINE_RUNNING, TABLET_RECOVERED, set_condition};
 use super::inventory::REACHABLE;
+use super::pod_start::{NO_PODS, PODS_RESTORED};
 use crate::api::{FailureStatus, Phase, RunStatus};
 
 pub const READY: &str = "Ready";
@@ -57,8 +58,20 @@ fn judge_run(status: &RunStatus) -> Verdict {
         }
         // What was cut short in storage, as an inventory found it: somebody removes it, or its maker ends it.
         Phase::Incomplete => Verdict::from(State::Failed, find(conditions, COMPLETE), "Incomplete"),
+        Phase::Running if let Some(pods) = find(conditions, PODS_RESTORED) => judge_pods(pods),
         Phase::Pending | Phase::WaitingForBackup | Phase::Running => judge_unfinished(conditions),
     }
+}
+
+/// A restore of trigger PodStart is done when it is in force and nothing is under way: no pipeline waits for pods that may
+/// never come.
+fn judge_pods(pods: &Condition) -> Verdict {
+    let state = match (pods.status.as_str(), pods.reason.as_str()) {
+        ("True", _) | (_, NO_PODS) => State::Current,
+        ("False", _) => State::Failed,
+        _ => State::InProgress,
+    };
+    Verdict::from(state, Some(pods), "Progressing")
 }
 
 fn judge_unfinished(conditions: &[Condition]) -> Verdict {
@@ -188,6 +201,26 @@ mod tests {
         Phase::Incomplete,
         &[("Complete", "False", "Incomplete")],
         &["Ready=False Incomplete", "Stalled=True Incomplete"]
+    )]
+    #[case(
+        Phase::Running,
+        &[("Accepted", "True", "Accepted"), ("PodsRestored", "Unknown", "NoPods")],
+        &["Ready=True NoPods"]
+    )]
+    #[case(
+        Phase::Running,
+        &[("Accepted", "True", "Accepted"), ("PodsRestored", "Unknown", "PodsStarting")],
+        &["Ready=False PodsStarting", "Reconciling=True PodsStarting"]
+    )]
+    #[case(
+        Phase::Running,
+        &[("Accepted", "True", "Accepted"), ("PodsRestored", "False", "PodFailed")],
+        &["Ready=False PodFailed", "Stalled=True PodFailed"]
+    )]
+    #[case(
+        Phase::Running,
+        &[("Accepted", "True", "Accepted"), ("PodsRestored", "True", "AllStarted")],
+        &["Ready=True AllStarted"]
     )]
     #[case(Phase::Cancelled, &[], &["Ready=False HashMismatch", "Stalled=True HashMismatch"])]
     fn a_run_is_ready_when_it_succeeded_stalled_when_only_a_person_can_help_and_else_reconciling(

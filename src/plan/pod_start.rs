@@ -18,8 +18,12 @@ use crate::resources::pod_start::restores_on_start;
 
 /// Whether the pods that began are through: False when one of them failed.
 pub const PODS_RESTORED: &str = "PodsRestored";
+/// Its reason when no pod names the object.
+pub(super) const NO_PODS: &str = "NoPods";
 /// The most pods that a status lists.
 pub const LIMIT: usize = 100;
+/// The most pods that a status remembers when they are gone.
+const GONE_LIMIT: usize = 20;
 /// Bytes of a position that a status repeats for each pod; a longer one is in the pod's own termination message.
 const POSITION_LIMIT: usize = 1000;
 
@@ -64,6 +68,14 @@ fn gather(pods: &[Pod], before: &[PodRestore]) -> (Vec<PodRestore>, Option<Strin
             of_pod(pod, earlier)
         })
         .collect();
+    // A pod that is started anew is not there for a moment, and where its data came from is nowhere else.
+    let is_there = |name: &String| pods.iter().any(|pod| pod.metadata.name.as_ref() == Some(name));
+    let gone = before.iter().filter(|earlier| earlier.backup_name.is_some() && !is_there(&earlier.name));
+    read.extend(gone.take(GONE_LIMIT).map(|earlier| PodRestore {
+        phase: PodRestorePhase::Gone,
+        failure: None,
+        ..earlier.clone()
+    }));
     read.sort_by(|a, b| a.name.cmp(&b.name));
     if read.len() > LIMIT {
         read.sort_by_key(|pod| pod.phase);
@@ -106,9 +118,9 @@ fn judge(draft: &mut Draft<'_>, pods: &[PodRestore], before: &[PodRestore]) {
             "PodFailed",
             format!("pod {}{more}: {reason}: {message}. {remedy}", first.name),
         );
-    } else if pods.is_empty() {
+    } else if pods.iter().all(|pod| pod.phase == PodRestorePhase::Gone) {
         let text = "no pod names this object yet: give the tablets' pods the label backup.vitess.io/restore";
-        draft.condition(PODS_RESTORED, "Unknown", "NoPods", text);
+        draft.condition(PODS_RESTORED, "Unknown", NO_PODS, text);
     } else if let Some(pod) = pods.iter().find(|pod| under_way(pod)) {
         draft.condition(PODS_RESTORED, "Unknown", "PodsStarting", format!("pod {} is not through yet", pod.name));
     } else {
@@ -127,7 +139,7 @@ fn of_pod(pod: &Pod, earlier: Option<&PodRestore>) -> PodRestore {
     let Some(ContainerStatus { state, last_state, restart_count, .. }) = status else {
         let failure = container.is_none().then(not_injected);
         let phase = if failure.is_some() { PodRestorePhase::Failed } else { PodRestorePhase::Pending };
-        return PodRestore { name, phase, failure, ..PodRestore::default() };
+        return from(PodRestore { name, phase, failure, ..PodRestore::default() }, earlier);
     };
     let restarts = Some(*restart_count).filter(|count| *count > 0);
     let ended = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
@@ -143,9 +155,13 @@ fn of_pod(pod: &Pod, earlier: Option<&PodRestore>) -> PodRestore {
         (Some(terminated), ..) | (None, None, Some(terminated)) => of_end(name, &terminated),
         (None, None, None) => PodRestore { name, ..PodRestore::default() },
     };
-    let read = PodRestore { restarts, ..read };
+    from(PodRestore { restarts, ..read }, earlier)
+}
+
+/// With where the data came from, until the pod says something else.
+fn from(read: PodRestore, earlier: Option<&PodRestore>) -> PodRestore {
     match earlier {
-        Some(earlier) if read.phase == PodRestorePhase::DataPresent && earlier.backup_name.is_some() => PodRestore {
+        Some(earlier) if read.backup_name.is_none() && read.phase != PodRestorePhase::StartedEmpty => PodRestore {
             backup_name: earlier.backup_name.clone(),
             position: earlier.position.clone(),
             tablet_alias: read.tablet_alias.clone().or_else(|| earlier.tablet_alias.clone()),

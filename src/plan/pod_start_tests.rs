@@ -144,6 +144,13 @@ fn a_pod_that_failed_between_two_tries_is_failed_and_told_once() {
 #[test]
 fn a_pod_that_starts_again_with_data_keeps_where_its_data_came_from() {
     let (status, ..) = plan(vec![pod("t-0", &json!({"state": ended(RESTORED)}))], None);
+    // Gone for a moment, and not begun for another.
+    let (status, ..) = plan(Vec::new(), Some(status));
+    assert_eq!(status.pods[0].phase, PodRestorePhase::Gone);
+    assert_eq!(condition(&status, PODS_RESTORED).1, "NoPods");
+    assert_eq!(status.run.progress, None, "who is gone is not counted");
+    let (status, ..) = plan(vec![pod("t-0", &json!({}))], Some(status));
+    assert_eq!(status.pods[0].phase, PodRestorePhase::Pending);
     let (status, ..) = plan(vec![pod("t-0", &json!({"state": ended(PRESENT)}))], Some(status));
     let pod = &status.pods[0];
     assert_eq!(pod.phase, PodRestorePhase::DataPresent);

@@ -1,6 +1,7 @@
 //! Backups in a bucket: a real S3 server on this machine, which pods reach as they would a service's.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,7 +13,8 @@ use crate::restore::onto_tablet;
 
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
 const STORAGES: &str = "vitessbackupstorages.backup.vitess.io";
-const PORT: u16 = 9471;
+/// Two scenarios run at a time, and each has a server of its own.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(9471);
 
 /// versitygw with an empty bucket, gone when this is dropped.
 struct Bucket {
@@ -36,11 +38,12 @@ impl Bucket {
         let storage = project().join("tests/e2e/ground/storage");
         let built = Command::new(storage.join("build.sh")).arg("versitygw").stdout(Stdio::null()).status().unwrap();
         assert!(built.success(), "versitygw could not be had");
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(storage.join("start.sh")).arg("versitygw");
-        command.arg(folder.path().join("data")).arg(PORT.to_string()).env("STORAGE_HOST", &host);
+        command.arg(folder.path().join("data")).arg(port.to_string()).env("STORAGE_HOST", &host);
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let bucket = Self { server, folder, address: format!("{host}:{PORT}") };
+        let bucket = Self { server, folder, address: format!("{host}:{port}") };
         let begun = Instant::now();
         while std::net::TcpStream::connect(&bucket.address).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(60), "versitygw does not listen on {}", bucket.address);

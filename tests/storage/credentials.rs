@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::proxy::{Ends, Fault, Proxy};
-use crate::servers::{self, AZURE_ACCOUNT, AZURE_KEY, BUCKET, Program, Server, free_port};
+use crate::servers::{self, AZURE_ACCOUNT, AZURE_KEY, BUCKET, Program, Server};
+use crate::support::mysql::free_port;
 
 /// With nothing in its environment but what is given.
 fn list(flags: &[String], environment: &[(&str, &str)]) -> Output {

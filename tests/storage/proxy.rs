@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::servers::free_port;
+use crate::support::mysql::free_port;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,9 @@
 //! Real storage servers, built when they are missing, started by the tests and gone with them.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
 use object_store::client::{HttpConnector, HttpRequestBody, ReqwestConnector};
 use tempfile::TempDir;
 
+use crate::support::mysql::free_port;
 use vitess_backup::storage::{
     AzblobLocation, BackupStorage, CephLocation, GcsLocation, Location, Network, S3Location, parts,
 };
@@ -320,14 +321,4 @@ fn spawn_for_good(command: Command) -> Child {
     let (answer, child) = mpsc::channel();
     starter.lock().unwrap().send((command, answer)).unwrap();
     child.recv().unwrap()
-}
-
-/// Below the ports of outgoing connections, and apart from those of mysqld's tests.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 100).unwrap() * 100;
-    (0..10_000)
-        .map(|_| 10_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .unwrap()
 }

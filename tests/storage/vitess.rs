@@ -9,9 +9,10 @@ use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::servers::{BUCKET, Program, Server, free_port};
+use crate::servers::{BUCKET, Program, Server};
 use crate::support::container::{Container, command_as_user};
 use crate::support::ground::ground;
+use crate::support::mysql::free_port;
 use crate::support::mysql::{Tablet, own};
 use crate::support::vitess::Topology;
 

@@ -16,6 +16,9 @@ const ALIGNMENT: usize = 8;
 /// The least length of a match.
 const MATCH_MIN: usize = 4;
 
+/// A match of this length has given all that it is asked for before it is of the least.
+const GENEROUS: usize = 16;
+
 /// Literals, and the match that follows them: none at a block's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sequence {
@@ -44,17 +47,20 @@ pub(super) enum Readable {
 
 /// Looks at a compressed block of this content.
 ///
-/// `None` when it is no whole block of it, which one that was just made is.
+/// `None` when it is no whole block of it, which one that was just made is, or when it cannot be helped.
 pub(super) fn readable(block: &[u8], content: &[u8]) -> Option<Readable> {
     let mut misleads = false;
     for_each(block, |sequence| misleads |= sequence.misleads())?;
     if !misleads {
         return Some(Readable::AsItIs);
     }
-    let mut sequences: Vec<Sequence> = Vec::new();
+    let mut rewriting =
+        Rewriting { content, block: Vec::with_capacity(block.len() + block.len() / 64 + 64), end: None };
+    // Those that a later one may still ask for a byte.
+    let mut pending: Vec<Sequence> = Vec::new();
     for_each(block, |mut sequence| {
         while sequence.misleads() {
-            let Some(before) = sequences.last_mut() else { break };
+            let Some(before) = pending.last_mut() else { break };
             if before.length > MATCH_MIN {
                 before.length -= 1;
                 sequence.start -= 1;
@@ -63,14 +69,56 @@ pub(super) fn readable(block: &[u8], content: &[u8]) -> Option<Readable> {
                 // A match of the least length has nothing to give: it goes into the run as a whole.
                 sequence.literals = sequence.start + sequence.literals - before.start;
                 sequence.start = before.start;
-                sequences.pop();
+                pending.pop();
             }
         }
-        sequences.push(sequence);
+        if sequence.length >= GENEROUS {
+            pending.drain(..).for_each(|before| rewriting.write(before));
+        }
+        pending.push(sequence);
     })?;
-    match sequences.first() {
-        Some(first) if first.misleads() => Some(Readable::CutAfter(first.literals)),
-        _ => Some(Readable::Instead(written(&sequences, content)?)),
+    pending.into_iter().for_each(|before| rewriting.write(before));
+    match rewriting.end {
+        None => Some(Readable::Instead(rewriting.block)),
+        Some(End::FirstRun(length)) => Some(Readable::CutAfter(length)),
+        Some(End::Lost) => None,
+    }
+}
+
+/// A block in the making.
+struct Rewriting<'a> {
+    content: &'a [u8],
+    block: Vec<u8>,
+    end: Option<End>,
+}
+
+/// Why a block cannot be had.
+enum End {
+    /// It begins with so many literals, and there is no match before them.
+    FirstRun(usize),
+    /// Those who could have given a byte have none left.
+    Lost,
+}
+
+impl Rewriting<'_> {
+    fn write(&mut self, sequence: Sequence) {
+        if self.end.is_some() {
+            return;
+        }
+        let Sequence { start, literals, offset, length } = sequence;
+        let Some(text) = self.content.get(start..start + literals).filter(|_| !sequence.misleads()) else {
+            self.end = Some(if start == 0 { End::FirstRun(literals) } else { End::Lost });
+            return;
+        };
+        let rest = length.saturating_sub(MATCH_MIN);
+        let nibble = |length: usize| u8::try_from(length.min(15)).unwrap_or(15);
+        self.block.push(nibble(literals) << 4 | nibble(rest));
+        write_length(literals, &mut self.block);
+        self.block.extend_from_slice(text);
+        if length > 0 {
+            self.block.extend_from_slice(&offset);
+            write_length(rest, &mut self.block);
+        }
     }
 }
 
@@ -108,22 +156,6 @@ fn length(first: usize, block: &[u8], at: &mut usize) -> Option<usize> {
         }
     }
     Some(length)
-}
-
-fn written(sequences: &[Sequence], content: &[u8]) -> Option<Vec<u8>> {
-    let mut block = Vec::with_capacity(content.len() + content.len() / 128 + 64);
-    for Sequence { start, literals, offset, length } in sequences.iter().copied() {
-        let rest = length.saturating_sub(MATCH_MIN);
-        let nibble = |length: usize| u8::try_from(length.min(15)).unwrap_or(15);
-        block.push(nibble(literals) << 4 | nibble(rest));
-        write_length(literals, &mut block);
-        block.extend_from_slice(content.get(start..start + literals)?);
-        if length > 0 {
-            block.extend_from_slice(&offset);
-            write_length(rest, &mut block);
-        }
-    }
-    Some(block)
 }
 
 /// What of a length does not stand in the token.

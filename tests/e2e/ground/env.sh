@@ -41,7 +41,8 @@ await() {
   shift 2
   until "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt "$deadline" ] || { say "gave up waiting for $what"; return 1; }
-    sleep 0.2
+    # Most of what is asked takes a good part of a second of a core.
+    sleep 0.7
   done
 }
 
