@@ -174,8 +174,8 @@ impl Run<'_> {
             None
         } else {
             let stored = interrupt.race(at_rest::during(&self.server.layout, self.store(&selection))).await;
-            if matches!(stored, Err(EngineError::FileChanged { .. })) {
-                // Rather what wrote to the files than the first one in which it showed.
+            if stored.is_err() && interrupt.check().is_ok() {
+                // Rather what wrote to the files than how it first showed: one that changed, shrank or went away.
                 written.unchanged(&selection.files)?;
             }
             Some(stored?)

@@ -14,7 +14,7 @@ use crate::progress::Monitor;
 
 const MIB: u64 = 1 << 20;
 /// The program itself, its threads, the list of files, what the allocator keeps.
-const BASE: u64 = 40 * MIB;
+const BASE: u64 = 48 * MIB;
 /// What the budget is counted in.
 const UNIT: u64 = 64 << 10;
 
