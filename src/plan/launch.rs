@@ -90,21 +90,25 @@ pub fn recover(
     independent(draft, planned, pod, template)
 }
 
-/// The Job of a topology server's backup, and as whom its engine runs.
+/// The Job of a topology server's backup.
 pub fn topology_backup(
     draft: &Draft<'_>,
     spec: &VitessTopologyBackupSpec,
     server: TopologyServer,
     stored: &VitessBackupStorage,
     planned: &EngineJob,
-) -> (Job, EngineSecurityContext) {
+) -> Job {
     let (settings, started) = (&draft.seen.settings, draft.status.start_time.as_ref().map_or(draft.now, |time| time.0));
     let mut in_pod = storage::in_pod(&stored.spec);
     let args = topology::backup(spec, server, started, &mut in_pod);
     let template = merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref());
     let pod = pod::plain(settings, &in_pod, None, args, &template);
-    let made = job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings);
-    (made, pod::identity(&template))
+    job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings)
+}
+
+/// As whom the engine of a topology server's backup runs.
+pub fn topology_identity(spec: &VitessTopologyBackupSpec, stored: &VitessBackupStorage) -> EngineSecurityContext {
+    pod::identity(&merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref()))
 }
 
 /// Removes a backup's data. Nobody's dependent either.

@@ -83,6 +83,28 @@ freeze_operator() {
 }
 thaw_operator() { [ -n "$KUBECONFIG_GIVEN" ] || signal_operator SIGCONT "$1"; }
 
+# stop_operators, start_operators: takes the chart's operators away, so that a test can run its own, and brings them back.
+stop_operators() {
+  kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=0 >/dev/null &&
+    kubectl -n vitess-backup-operator wait pod -l app.kubernetes.io/name=vitess-backup-operator --for=delete --timeout=60s >/dev/null
+}
+start_operators() {
+  kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=2 >/dev/null && both_operators_ready
+}
+
+# api_server_away SECONDS: kills the API server, keeps it from being started again for so long, and waits until it answers. Etcd,
+# the kubelet and every pod go on.
+api_server_away() {
+  [ -z "$KUBECONFIG_GIVEN" ] || { say "the API server of a cluster that was given is not ours to kill"; return 1; }
+  # shellcheck disable=SC2016
+  in_node bash -c '
+    server=$(pgrep -x kube-apiserver) && keeper=$(ps -o ppid= -p "$server") || exit 1
+    trap "kill -CONT $keeper" EXIT
+    kill -STOP $keeper && kill -KILL "$server" && sleep "$1"
+  ' api_server_away "$1" || return 1
+  await 60 "the API server to answer" kubectl --request-timeout=5s get --raw /readyz
+}
+
 signal_operator() {
   local id
   id=$(kubectl -n vitess-backup-operator get pod "$2" -o 'jsonpath={.status.containerStatuses[0].containerID}') || return 1
