@@ -100,7 +100,24 @@ impl Next<'_> {
             );
             return Err(("VolumeNotFound", text));
         }
+        self.shared()?;
         Ok((stored, server))
+    }
+
+    /// That a pod of ours can mount what the server's pod has mounted.
+    fn shared(&self) -> Result<(), accept::Problem> {
+        let (seen, claims) = (self.draft.seen, topology::claims(self.spec));
+        let alone = claims.iter().find(|claim| launch::access_modes(seen, claim) == ["ReadWriteOncePod"]);
+        match alone.and_then(|claim| Some((claim, launch::user_of(seen, &[*claim])?))) {
+            None => Ok(()),
+            Some((claim, pod)) => {
+                let pod = pod.metadata.name.as_deref().unwrap_or_default();
+                let text = format!(
+                    "claim {claim} is ReadWriteOncePod and pod {pod} has it, so that no engine can mount it: use ReadWriteOnce"
+                );
+                Err(("VolumeNotShared", text))
+            }
+        }
     }
 
     fn watch(&mut self, job: &EngineJob) -> Requeue {

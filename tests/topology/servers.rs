@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, mpsc};
@@ -14,6 +15,7 @@ use vitess_backup::topology::Access;
 use crate::access;
 use crate::support::ground::first_line_of;
 use crate::support::mysql::{PATIENCE, free_port};
+use crate::support::vitess::CELL;
 
 /// What `tests/e2e/ground/topology/build.sh` prints for a server.
 pub fn built(server: &str) -> PathBuf {
@@ -135,7 +137,7 @@ impl Etcd {
 
     pub fn wait_healthy(&mut self) {
         let endpoint = self.endpoint.clone();
-        self.process.wait("healthy", || ctl(&endpoint, &["endpoint", "health"]).is_ok());
+        self.process.wait("healthy", || etcdctl(&endpoint, &["endpoint", "health"]).is_ok());
     }
 
     pub fn access(&self) -> Access {
@@ -143,11 +145,12 @@ impl Etcd {
     }
 
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        ctl(&self.endpoint, arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
+        etcdctl(&self.endpoint, arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
     }
 }
 
-fn ctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
+/// What etcdctl answers, or complains of.
+pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(built("etcd").join("etcdctl"));
     command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint, "--command-timeout", "5s"]).args(arguments);
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -249,13 +252,27 @@ impl Consul {
         consul
     }
 
+    /// What every program of Vitess's is told of it. Their tokens are in a file in `directory`.
+    pub fn flags(&self, directory: &Path) -> Vec<String> {
+        let token = |cell: &str| format!("\"{cell}\":{{\"acl_token\":\"{CONSUL_TOKEN}\"}}");
+        let file = directory.join("tokens.json");
+        fs::write(&file, format!("{{{},{}}}", token("global"), token(CELL))).unwrap();
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        vec![
+            "--topo-implementation=consul".to_owned(),
+            format!("--topo-global-server-address={}", self.endpoint),
+            "--topo-global-root=vitess/global".to_owned(),
+            format!("--consul-auth-static-file={}", file.display()),
+        ]
+    }
+
     /// One server of so many, with these settings besides.
     pub fn launch(expect: u8, settings: &str) -> Self {
         let [http, https, serf, server] = std::array::from_fn(|_| free_port());
         let process = Process::start(|directory| {
             let lines = format!(
                 "server = true\nbootstrap_expect = {expect}\nnode_name = \"test\"\nbind_addr = \"127.0.0.1\"\n\
-                 client_addr = \"127.0.0.1\"\ndata_dir = \"data\"\nlog_level = \"warn\"\n\
+                 client_addr = \"127.0.0.1\"\ndisable_update_check = true\ndata_dir = \"data\"\nlog_level = \"warn\"\n\
                  performance {{ raft_multiplier = 1 }}\nconnect {{ enabled = false }}\n\
                  ports {{ http = {http} https = {https} serf_lan = {serf} server = {server} serf_wan = -1 dns = -1 grpc = -1 \
                  grpc_tls = -1 }}\n{settings}\n"

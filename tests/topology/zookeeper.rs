@@ -122,6 +122,8 @@ async fn a_user_without_all_rights_is_denied() {
     assert_eq!(denied.failure().reason, Reason::TopologyDenied, "{denied}");
     let allowed = tree::open(ZOOKEEPER, &with_user(&access(&zookeeper.endpoint), "root", "secret")).await.unwrap();
     allowed.write("/", "new", b"x", None).await.unwrap();
+    // Who has no rights on what is above may write below it.
+    open(&zookeeper.endpoint).await.write("/new", "a/b", b"y", None).await.unwrap();
 }
 
 #[tokio::test]

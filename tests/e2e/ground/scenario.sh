@@ -5,6 +5,8 @@
 . "$GROUND/vitess/lib.sh"
 # shellcheck source-path=SCRIPTDIR
 . "$GROUND/mariadb/lib.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/topology/lib.sh"
 
 # tablet_exec UID SCRIPT [CONTAINER]: a shell script in one of the tablet's containers.
 tablet_exec() { in_namespace exec "$(tablet_pod "$1")" -c "${3:-mysqld}" -- bash -c "$2"; }
@@ -111,9 +113,14 @@ signal_operator() {
   in_node ctr -n k8s.io task kill --signal "$1" "${id#containerd://}"
 }
 
-# vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage.
+# vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage, and the Secret
+# BY_HAND_SECRET at /by-hand-secret when that is set.
 vitess_backup() {
-  local pod=by-hand-$RANDOM$RANDOM reference status=0
+  local pod=by-hand-$RANDOM$RANDOM reference status=0 mount='' volume=''
+  if [ -n "${BY_HAND_SECRET:-}" ]; then
+    mount=', {name: secret, mountPath: /by-hand-secret}'
+    volume="- {name: secret, secret: {secretName: $BY_HAND_SECRET}}"
+  fi
   reference=$(image_ref vitess-backup-operator:dev)
   in_namespace apply -f - >/dev/null <<END
 apiVersion: v1
@@ -129,10 +136,11 @@ spec:
     imagePullPolicy: IfNotPresent
     args: $(jq -nc '$ARGS.positional' --args -- "$@")
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-    volumeMounts: [{name: storage, mountPath: /backup-storage}]
+    volumeMounts: [{name: storage, mountPath: /backup-storage}$mount]
   volumes:
   - name: storage
     persistentVolumeClaim: {claimName: vitess-backups}
+  $volume
 END
   in_namespace wait pod "$pod" --for=jsonpath='{.status.containerStatuses[0].state.terminated}' --timeout=60s >/dev/null || status=1
   in_namespace logs "$pod"
