@@ -195,7 +195,9 @@ impl Cluster {
         let mut labels = job["metadata"]["labels"].clone();
         labels["batch.kubernetes.io/job-name"] = json!(job_name);
         let (phase, state) = match (self.ends)(job_name) {
-            End::NeverStarts => ("Pending", json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})),
+            End::NeverStarts => {
+                ("Pending", json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}))
+            }
             End::Told(_) | End::Killed => {
                 self.engines.push(job_name.to_owned());
                 ("Running", json!({"running": {}}))
@@ -279,7 +281,9 @@ fn status(phase: &str, state: &Value) -> Value {
 /// Puts zeros for the digits of everything that has a date in it.
 fn forget_times(value: &mut Value) {
     match value {
-        Value::String(text) if text.contains("20") && text.contains('-') && text.contains(|c: char| c.is_ascii_digit()) => {
+        Value::String(text)
+            if text.contains("20") && text.contains('-') && text.contains(|c: char| c.is_ascii_digit()) =>
+        {
             let dated = text.split("20").skip(1).any(|rest| {
                 let rest = rest.as_bytes();
                 rest.len() > 7 && rest[2] == b'-' && rest[5] == b'-' && rest[0].is_ascii_digit()
@@ -476,8 +480,7 @@ async fn a_restore_onto_a_tablet_and_one_into_a_volume() {
 async fn a_backup_of_the_topology_server_and_the_removal_of_its_data() {
     let mut story = Story {
         objects: || {
-            let spec =
-                json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}, "deletionPolicy": "Delete"});
+            let spec = json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}, "deletionPolicy": "Delete"});
             vec![("VitessTopologyBackup", "topology", spec)]
         },
         ends: well,
@@ -540,17 +543,21 @@ async fn a_backup_that_is_cancelled_at_any_time_leaves_its_tablet_as_it_should_b
 #[tokio::test]
 async fn a_backup_that_is_deleted_at_any_time_leaves_its_tablet_as_it_should_be_and_no_data() {
     let story = Story { objects: one_backup, ends: well, afterwards: None };
-    act_at_each_write(story, |server| server.delete(BACKUP), |cluster, when| {
-        assert_eq!(cluster.object(BACKUP), Value::Null, "{when}");
-        let engines = names(&cluster.engines);
-        let known: [&[&str]; 5] = [
-            &[],
-            &["remove-1"],
-            &["recover-1", "remove-1"],
-            &["backup-1", "remove-1"],
-            &["backup-1", "recover-1", "remove-1"],
-        ];
-        assert!(known.contains(&engines.as_slice()), "{when}: {engines:?}");
-    })
+    act_at_each_write(
+        story,
+        |server| server.delete(BACKUP),
+        |cluster, when| {
+            assert_eq!(cluster.object(BACKUP), Value::Null, "{when}");
+            let engines = names(&cluster.engines);
+            let known: [&[&str]; 5] = [
+                &[],
+                &["remove-1"],
+                &["recover-1", "remove-1"],
+                &["backup-1", "remove-1"],
+                &["backup-1", "recover-1", "remove-1"],
+            ];
+            assert!(known.contains(&engines.as_slice()), "{when}: {engines:?}");
+        },
+    )
     .await;
 }

@@ -350,9 +350,11 @@ fn stop(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool, m
 /// Deletes the Jobs of engines that have not ended, but for the one that puts the tablet back; whether there are any.
 fn stop_engines(draft: &mut Draft<'_>) -> bool {
     let recovers = draft.status.job.as_ref().filter(|job| job.purpose == JobPurpose::Recover).map(|job| &job.name);
-    let at_work = draft.seen.jobs.iter().filter(|(name, job)| {
-        Some(*name) != recovers && !matches!(job.engine, EngineSeen::Ended { .. })
-    });
+    let at_work = draft
+        .seen
+        .jobs
+        .iter()
+        .filter(|(name, job)| Some(*name) != recovers && !matches!(job.engine, EngineSeen::Ended { .. }));
     let deletions: Vec<Action> = at_work.map(|(name, _)| Action::DeleteJob(name.clone())).collect();
     let any = !deletions.is_empty();
     draft.actions.extend(deletions);

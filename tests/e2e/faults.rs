@@ -111,7 +111,8 @@ impl Engines {
     fn watch(ground: &Ground) -> Self {
         let seen = NamedTempFile::new().expect("a file for what is seen");
         let columns = r"custom-columns=RUN:.metadata.labels.backup\.vitess\.io/run-uid,POD:.metadata.name";
-        let mut command = Ground::command("kubectl", &["-n", &ground.namespace, "get", "pods", "--watch", "--no-headers"]);
+        let mut command =
+            Ground::command("kubectl", &["-n", &ground.namespace, "get", "pods", "--watch", "--no-headers"]);
         command.args(["-l", "backup.vitess.io/run-uid", "-o", columns]);
         Self { watch: spawn(command.stdout(seen.reopen().expect("the file can be written"))), seen }
     }
@@ -216,7 +217,8 @@ fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that
         format!("POST {jobs}"),
         format!("PATCH {jobs}/"),
     ] {
-        let matches = |write: &&String| if expected.ends_with('/') { write.starts_with(&expected) } else { **write == expected };
+        let matches =
+            |write: &&String| if expected.ends_with('/') { write.starts_with(&expected) } else { **write == expected };
         assert!(writes.iter().any(|write| matches(&write)), "none was killed after {expected}");
     }
     let backup = ground.get(BACKUPS, "killed-each").expect("the backup");
@@ -331,7 +333,8 @@ fn an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and
     }
     assert_eq!(condition(&backed_up, "Replicating")["status"], "True", "{:#}", backed_up["status"]);
     let name = backed_up["status"]["backupName"].as_str().expect("a name");
-    let volume = ground.lib(&format!("tablet_exec 101 'ls /backups/outage-{}/commerce/0/{name}' vttablet", std::process::id()));
+    let volume =
+        ground.lib(&format!("tablet_exec 101 'ls /backups/outage-{}/commerce/0/{name}' vttablet", std::process::id()));
     assert!(volume.lines().any(|file| file == "MANIFEST"), "{volume}");
     ground.wait(BACKUPS, "through-outage", MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());
     ground.wait(RESTORES, "in-outage", MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());

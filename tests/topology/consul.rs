@@ -88,12 +88,7 @@ async fn who_may_not_is_told_so() {
 
 #[tokio::test]
 async fn a_server_without_leader_gives_a_snapshot_only_when_a_stale_one_is_asked_for() {
-    let mut consul = Consul::launch(2, "");
-    let address = consul.endpoint.clone();
-    consul
-        .process
-        .wait("alone", || get(&address, "/v1/status/leader").is_some_and(|text| text.trim_end().ends_with("\"\"")));
-    let case = Case::new();
+    let (consul, case) = (Consul::leaderless(), Case::new());
     case.refused(CONSUL, &access(&consul.endpoint), Reason::TopologyNoQuorum).await;
     let opened = tree::open(CONSUL, &access(&consul.endpoint)).await;
     assert_eq!(opened.err().map(|error| error.failure().reason), Some(Reason::TopologyNoQuorum));

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, mpsc};
@@ -15,7 +14,6 @@ use vitess_backup::topology::Access;
 use crate::access;
 use crate::support::ground::first_line_of;
 use crate::support::mysql::{PATIENCE, free_port};
-use crate::support::vitess::CELL;
 
 /// What `tests/e2e/ground/topology/build.sh` prints for a server.
 pub fn built(server: &str) -> PathBuf {
@@ -28,6 +26,7 @@ pub fn built(server: &str) -> PathBuf {
 /// A server's process, killed on drop.
 pub struct Process {
     child: Child,
+    line: Vec<String>,
     pub directory: TempDir,
 }
 
@@ -43,7 +42,13 @@ impl Process {
         let directory = TempDir::new().unwrap();
         let line = prepare(directory.path());
         let child = launch(directory.path(), &line);
-        Self { child, directory }
+        Self { child, line, directory }
+    }
+
+    /// On what is in its directory.
+    fn start_again(&mut self) {
+        self.kill();
+        self.child = launch(self.directory.path(), &self.line);
     }
 
     pub fn kill(&mut self) {
@@ -232,6 +237,8 @@ pub struct Consul {
     pub process: Process,
     pub endpoint: String,
     pub secure: String,
+    /// Of its own kind.
+    server: String,
 }
 
 /// The management token of every Consul here.
@@ -240,8 +247,13 @@ pub const CONSUL_TOKEN: &str = "6a253b9c-3c1b-4bd1-9d4f-0b3f9c0d7a55";
 impl Consul {
     /// One server that leads itself, with ACLs that let nobody in without a token.
     pub fn start() -> Self {
+        Self::start_with_policy("deny")
+    }
+
+    /// The same, with `allow` or `deny` for who has no token.
+    pub fn start_with_policy(policy: &str) -> Self {
         let acl = format!(
-            "acl {{ enabled = true default_policy = \"deny\" tokens {{ initial_management = \"{CONSUL_TOKEN}\" }} }}"
+            "acl {{ enabled = true default_policy = \"{policy}\" tokens {{ initial_management = \"{CONSUL_TOKEN}\" }} }}"
         );
         let mut consul = Self::launch(1, &acl);
         let endpoint = consul.endpoint.clone();
@@ -252,17 +264,33 @@ impl Consul {
         consul
     }
 
-    /// What every program of Vitess's is told of it. Their tokens are in a file in `directory`.
-    pub fn flags(&self, directory: &Path) -> Vec<String> {
-        let token = |cell: &str| format!("\"{cell}\":{{\"acl_token\":\"{CONSUL_TOKEN}\"}}");
-        let file = directory.join("tokens.json");
-        fs::write(&file, format!("{{{},{}}}", token("global"), token(CELL))).unwrap();
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    /// One server of two, the other of which is gone: it has data and no leader. That there are two it is told as an operator
+    /// tells it who repairs a cluster, by `peers.json`.
+    pub fn leaderless() -> Self {
+        let mut consul = Self::launch(1, "");
+        let endpoint = consul.endpoint.clone();
+        consul.process.wait("led", || get(&endpoint, "/v1/kv/none").is_some_and(|text| text.contains("HTTP/1.1 404")));
+        consul.process.kill();
+        let data = consul.process.directory.path().join("data");
+        let id = fs::read_to_string(data.join("node-id")).unwrap();
+        let peers = serde_json::json!([
+            {"id": id.trim(), "address": consul.server, "non_voter": false},
+            {"id": "00000000-1111-2222-3333-444444444444", "address": format!("127.0.0.1:{}", free_port()), "non_voter": false},
+        ]);
+        fs::write(data.join("raft/peers.json"), peers.to_string()).unwrap();
+        consul.process.start_again();
+        consul.process.wait("alone", || {
+            get(&endpoint, "/v1/status/leader").is_some_and(|text| text.trim_end().ends_with("\"\""))
+        });
+        consul
+    }
+
+    /// What every program of Vitess's is told of it.
+    pub fn flags(&self) -> Vec<String> {
         vec![
             "--topo-implementation=consul".to_owned(),
             format!("--topo-global-server-address={}", self.endpoint),
             "--topo-global-root=vitess/global".to_owned(),
-            format!("--consul-auth-static-file={}", file.display()),
         ]
     }
 
@@ -280,7 +308,8 @@ impl Consul {
             fs::write(directory.join("consul.hcl"), lines).unwrap();
             [&text(&built("consul")), "agent", "-config-file=consul.hcl"].map(str::to_owned).into()
         });
-        Self { process, endpoint: format!("127.0.0.1:{http}"), secure: format!("https://127.0.0.1:{https}") }
+        let [endpoint, server] = [http, server].map(|port| format!("127.0.0.1:{port}"));
+        Self { process, endpoint, secure: format!("https://127.0.0.1:{https}"), server }
     }
 }
 

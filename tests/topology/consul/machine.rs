@@ -1,9 +1,12 @@
 //! A server that is not right: it answers as Consul does when it is asked for a snapshot, with what a test gives it.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Response;
 use axum::routing::get;
+use futures::StreamExt;
 
 pub struct Machine {
     pub endpoint: String,
@@ -22,11 +25,17 @@ impl Machine {
         Self::with(move || Body::from(snapshot.clone())).await
     }
 
-    /// Sends these bytes and breaks off.
+    /// Sends these bytes and breaks off, not before they are on their way.
     pub async fn that_dies_after(sent: Vec<u8>) -> Self {
         Self::with(move || {
             let chunks = [Ok(Bytes::from(sent.clone())), Err(std::io::Error::other("it died"))];
-            Body::from_stream(futures::stream::iter(chunks))
+            let paced = futures::stream::iter(chunks).then(async |chunk| {
+                if chunk.is_err() {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                chunk
+            });
+            Body::from_stream(paced)
         })
         .await
     }
