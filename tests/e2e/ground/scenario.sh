@@ -30,6 +30,40 @@ bring_back() {
   in_namespace scale "statefulset/$(tablet_alias "$1")" --replicas=1 >/dev/null && wait_serving "$1" && wait_caught_up "$1" 240
 }
 
+# start_vtorc, stop_vtorc: with it, replication that stands still is started by it and by nobody else.
+start_vtorc() {
+  with_our_image < "$VITESS/manifests/vtorc.yaml" | in_namespace apply -f - >/dev/null &&
+    in_namespace rollout status deploy/vtorc --timeout=120s >/dev/null
+}
+stop_vtorc() {
+  in_namespace delete deploy/vtorc --ignore-not-found >/dev/null &&
+    in_namespace wait pod -l planetscale.com/component=vtorc --for=delete --timeout=60s >/dev/null
+}
+
+# vtorc_says PATH: what its HTTP API answers, as one line of JSON.
+vtorc_says() {
+  in_namespace exec deploy/vtorc -- bash -c '
+    exec 3<>/dev/tcp/localhost/16000 && printf "GET %s HTTP/1.0\r\n\r\n" "$1" >&3 && cat <&3' vtorc_says "$1" |
+    sed '1,/^\r*$/d' | tr -d '\n'
+}
+
+# vtorc_knows UID: it has looked at that tablet's MySQL.
+vtorc_knows() { vtorc_says /api/database-state | grep -q "$(tablet_alias "$1")"; }
+
+# vtorc_is_content: it finds nothing to mend, and no tablet that is behind, wrong or has transactions of its own.
+vtorc_is_content() {
+  local path said
+  for path in /api/detection-analysis /api/problems /api/errant-gtids; do
+    said=$(vtorc_says "$path") || return 1
+    [[ $said == null || $said == '[]' ]] || { say "vtorc says of $path: $said"; return 1; }
+  done
+}
+
+# wait_vtorc_content UID: until it knows that tablet too and is content.
+wait_vtorc_content() {
+  await 60 "vtorc to know of tablet $1" vtorc_knows "$1" && { await 60 'vtorc to be content' vtorc_is_content || vtorc_is_content; }
+}
+
 # remove_example_tablets: what examples/pod-start-statefulset.yaml makes: the tablets 110 and 111.
 remove_example_tablets() {
   local uid
