@@ -42,6 +42,7 @@ stop_vtorc() {
 
 # vtorc_says PATH: what its HTTP API answers, as one line of JSON.
 vtorc_says() {
+  # shellcheck disable=SC2016
   in_namespace exec deploy/vtorc -- bash -c '
     exec 3<>/dev/tcp/localhost/16000 && printf "GET %s HTTP/1.0\r\n\r\n" "$1" >&3 && cat <&3' vtorc_says "$1" |
     sed '1,/^\r*$/d' | tr -d '\n'
@@ -125,7 +126,7 @@ stop_operators() {
     kubectl -n vitess-backup-operator wait pod -l app.kubernetes.io/name=vitess-backup-operator --for=delete --timeout=60s >/dev/null
 }
 start_operators() {
-  kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=2 >/dev/null && both_operators_ready
+  kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=2 >/dev/null && both_operators_ready 120
 }
 
 # api_server_away SECONDS: kills the API server, keeps it from being started again for so long, and waits until it answers. Etcd,
