@@ -116,6 +116,30 @@ fn exit_code_7_the_deadline_came() {
 }
 
 #[test]
+fn list_and_remove_say_whose_backups_they_are_to_be_told() {
+    let case = Case::new();
+    for (line, words) in [
+        ("list STORAGE", "<KEYSPACE/SHARD|--topology>"),
+        ("list STORAGE --topology commerce/0", "'--topology' cannot be used with '[KEYSPACE/SHARD]'"),
+        ("remove STORAGE", "<KEYSPACE/SHARD|--topology <BACKUP_NAME>>"),
+        ("remove STORAGE commerce/0", "[BACKUP_NAME]"),
+        ("remove STORAGE --topology", "a value is required for '--topology <BACKUP_NAME>'"),
+        ("remove STORAGE --topology commerce/0", "for example 2026-11-27.060000.global.etcd"),
+        (&format!("remove STORAGE --topology {NAME}"), "for example 2026-11-27.060000.global.etcd"),
+        ("remove STORAGE --topology 2026-11-27.060000.global.etcd commerce/0 x", "cannot be used with"),
+    ] {
+        let (_, log) = case.run(2, line);
+        assert!(log.contains(words), "{line}: {log}");
+    }
+    // That there is none is no error, and nothing to list either.
+    case.run(0, "remove STORAGE --topology 2026-11-27.060000.global.etcd");
+    let (out, _) = case.run(0, "list STORAGE --topology");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    let (_, log) = case.run(3, "topology restore STORAGE --output-dir /nowhere 2026-11-27.060000.global.etcd");
+    assert!(log.contains("there is no backup 2026-11-27.060000.global.etcd of the topology server"), "{log}");
+}
+
+#[test]
 fn the_outcome_is_one_json_document_or_a_summary_to_read() {
     let case = Case::new();
     let (out, _) = case.run(0, &format!("verify STORAGE --output json commerce/0 {NAME}"));

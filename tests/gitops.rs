@@ -164,6 +164,9 @@ fn flux_waits_for_what_goes_on_and_gives_up_on_what_has_failed() {
         ("storage-invalid.yaml", "Failed"),
         ("storage-ready.yaml", "Current"),
         ("storage-without-its-claim.yaml", "InProgress"),
+        ("topology-backup-failed.yaml", "Failed"),
+        ("topology-backup-runs.yaml", "InProgress"),
+        ("topology-backup-succeeded.yaml", "Current"),
     ];
     assert_eq!(found, expected.map(|(name, status)| (name.to_owned(), status)).into());
 }

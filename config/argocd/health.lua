@@ -1,4 +1,4 @@
--- The health of a VitessBackup, VitessRestore, VitessTopologyBackup or VitessBackupStorage (backup.vitess.io), for Argo CD.
+-- The health of an object of ours (backup.vitess.io), whatever its kind, for Argo CD.
 -- It looks at the conditions that kstatus defines and every status of ours has: Ready, and Stalled while it holds.
 local health = {status = "Progressing", message = "the operator has not seen it yet"}
 local status = obj.status

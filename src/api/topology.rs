@@ -58,8 +58,8 @@ pub struct VitessTopologyBackupSpec {
     /// Consul: /v1/snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consul: Option<ConsulServer>,
-    /// What deleting the object does to the data in storage: Retain leaves it; Delete removes it, even when it is the only
-    /// complete backup of the server.
+    /// What deleting the object does to the data in storage: Retain leaves it; Delete removes it. The server's only complete
+    /// backup is removed when the annotation backup.vitess.io/force-removal is "true".
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How long the engine may take in all. Past it the run has failed, and nothing is left of it.
@@ -141,8 +141,8 @@ pub struct ZookeeperServer {
     pub data_directory: Option<ZookeeperDataDirectory>,
 }
 
-/// Where the files of a ZooKeeper are. The pod reads them beside the server: on the same node when the claim is ReadWriteOnce
-/// (podTemplate.affinity), as the user that owns them (podTemplate.securityContext).
+/// Where the files of a ZooKeeper are. The engine's pod reads them beside the server: on its node, unless the claim is
+/// ReadWriteMany, and with the groups of its pod; podTemplate.securityContext has it read as somebody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ZookeeperDataDirectory {
@@ -153,7 +153,8 @@ pub struct ZookeeperDataDirectory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::directory")]
     pub data_dir: Option<String>,
-    /// Its dataLogDir inside logClaimName's volume, or the same one. Default: as dataDir.
+    /// Its dataLogDir inside logClaimName's volume, or inside the same one where there is none. Default: logClaimName's own
+    /// root; without one as dataDir.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::directory")]
     pub data_log_dir: Option<String>,

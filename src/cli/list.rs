@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use async_trait::async_trait;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::backup::report::{Line, ListedBackup, Operation, Outcome};
 use crate::backup::topology::ListedTopologyBackup;
@@ -29,6 +29,7 @@ Examples:
 /// List a shard's backups, oldest first
 #[derive(Debug, Args)]
 #[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
+#[command(group = ArgGroup::new("of").args(["shard", "topology"]).required(true))]
 pub struct ListArguments {
     #[command(flatten)]
     pub storage: StorageArguments,
@@ -36,10 +37,10 @@ pub struct ListArguments {
     #[arg(long, value_enum, default_value_t = OutputArgument::Table)]
     pub output: OutputArgument,
     /// List the backups of topology servers
-    #[arg(long, conflicts_with = "shard")]
+    #[arg(long)]
     pub topology: bool,
     /// <keyspace>/<shard>
-    #[arg(value_name = "KEYSPACE/SHARD", required_unless_present = "topology")]
+    #[arg(value_name = "KEYSPACE/SHARD")]
     pub shard: Option<KeyspaceShard>,
     #[command(flatten)]
     pub run: RunArguments,

@@ -33,6 +33,8 @@ mod storage;
 mod summary;
 mod topology;
 mod verify;
+#[cfg(debug_assertions)]
+mod writes;
 mod xtrabackup;
 
 /// Backs up and restores Vitess shards, in Vitess's own format.

@@ -138,9 +138,12 @@ impl Operator {
         let admin = Admin { metrics: metrics.clone(), ready: ready.clone() };
         let serving = tokio::spawn(admin::serve(self.admin_address, admin, shutdown.clone()));
 
-        let client = kube::Client::try_default().await.context("cannot find the cluster")?;
-        let version = client.apiserver_version().await.context("cannot reach the API server")?;
-        tracing::info!(api_server = version.git_version, operator_image = settings.operator_image, "started");
+        let client = connect(kube::Config::infer().await.context("cannot find the cluster")?)?;
+        let version = tokio::select! {
+            version = controller::first_answer(&client) => version,
+            () = shutdown.clone() => return Ok(()),
+        };
+        tracing::info!(api_server = version, operator_image = settings.operator_image, "started");
         tokio::select! {
             checked = controller::definitions::check(&client) => {
                 if let Err(refusal) = checked {
@@ -214,6 +217,14 @@ impl Operator {
             finished_pod_ttl_seconds: i32::try_from(self.finished_pod_ttl.0.as_secs()).unwrap_or(i32::MAX),
         })
     }
+}
+
+/// In builds for tests each change is a point where they kill the process, see [`super::writes`].
+fn connect(config: kube::Config) -> anyhow::Result<kube::Client> {
+    let client = kube::client::ClientBuilder::try_from(config).context("cannot use the cluster's configuration")?;
+    #[cfg(debug_assertions)]
+    let client = client.with_layer(&super::writes::KillPoints);
+    Ok(client.build())
 }
 
 /// Stands by until this operator leads, and acts until it does so no longer.

@@ -1,9 +1,10 @@
 //! `vitess-backup remove`.
 
 use async_trait::async_trait;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::backup::report::{Operation, Outcome};
+use crate::backup::topology::TopologyBackupName;
 use crate::cli::arguments::{OutputArguments, OutputFormat, RunArguments};
 use crate::cli::run::EngineCommand;
 use crate::cli::storage::StorageArguments;
@@ -23,6 +24,7 @@ Examples:
 /// Remove a backup from storage
 #[derive(Debug, Args)]
 #[command(long_about = LONG_ABOUT, after_long_help = EXAMPLE)]
+#[command(group = ArgGroup::new("of").args(["shard", "topology"]).required(true))]
 pub struct RemoveArguments {
     #[command(flatten)]
     pub storage: StorageArguments,
@@ -30,10 +32,10 @@ pub struct RemoveArguments {
     #[arg(long)]
     pub force: bool,
     /// Remove this backup of a topology server instead, named as `list --topology` shows it
-    #[arg(long, value_name = "BACKUP_NAME", conflicts_with_all = ["shard", "backup_name"])]
-    pub topology: Option<String>,
+    #[arg(long, value_name = "BACKUP_NAME", conflicts_with = "backup_name")]
+    pub topology: Option<TopologyBackupName>,
     /// <keyspace>/<shard>
-    #[arg(value_name = "KEYSPACE/SHARD", required_unless_present = "topology", requires = "backup_name")]
+    #[arg(value_name = "KEYSPACE/SHARD", requires = "backup_name")]
     pub shard: Option<KeyspaceShard>,
     /// The backup's name, as `list` shows it
     pub backup_name: Option<String>,
@@ -64,10 +66,12 @@ impl EngineCommand for RemoveArguments {
         monitor: &dyn Monitor,
     ) -> Result<(), EngineError> {
         outcome.shard = self.shard.as_ref().map(ToString::to_string);
-        outcome.backup_name = self.topology.clone().or_else(|| self.backup_name.clone());
+        outcome.backup_name = self.topology.as_ref().map(ToString::to_string).or_else(|| self.backup_name.clone());
         let storage = self.storage.open()?;
         let removed = match (&self.topology, &self.shard, &self.backup_name) {
-            (Some(name), ..) => interrupt.race(topology::remove(&storage, name, self.force, monitor)).await?,
+            (Some(name), ..) => {
+                interrupt.race(topology::remove(&storage, &name.to_string(), self.force, monitor)).await?
+            }
             (None, Some(shard), Some(name)) => {
                 interrupt.race(catalogue::remove(&storage, shard, name, self.force, monitor)).await?
             }

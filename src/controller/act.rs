@@ -57,7 +57,10 @@ pub async fn carry_out<K: Run>(
                 locks::acquire(&context.client, &owner, &lock, is_dead, now).await?;
             }
             Action::ReleaseLock(lease) => locks::release(&context.client, &owner, &lease).await?,
-            Action::CreateJob(job) => done.refusal = create(&jobs, &job).await?,
+            Action::CreateJob(job) => {
+                is_as_planned(context, object, done.resource_version.as_deref()).await?;
+                done.refusal = create(&jobs, &job).await?;
+            }
             Action::DeleteJob(name) => {
                 let deleted = jobs.delete(&name, &DeleteParams::background()).await;
                 optional(deleted).map_err(Error::api("delete", format!("Job {name}")))?;
@@ -73,6 +76,20 @@ pub async fn carry_out<K: Run>(
         }
     }
     Ok(done)
+}
+
+/// That the object is still the one that the plan was made from. What is written to the object says so by itself; a Job cannot, and
+/// an operator whose watch has been silent for a while would make one again for a run that another operator has ended.
+async fn is_as_planned<K: Run>(context: &Context, object: &K, since: Option<&str>) -> Result<(), Error> {
+    let api: Api<kube::core::PartialObjectMeta<K>> =
+        Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let what = format!("{} {}", K::KIND, object.name_any());
+    let found = optional(api.get_metadata(&object.name_any()).await).map_err(Error::api("read", &what))?;
+    let planned = since.map(str::to_owned).or_else(|| object.resource_version());
+    match found {
+        Some(found) if found.resource_version() == planned => Ok(()),
+        _ => Err(Error::Outdated { what }),
+    }
 }
 
 /// Replaces the list, unless somebody else changed the object in the meantime. The object may be gone after it.

@@ -1,5 +1,5 @@
-//! An API server of a few lines for tests of the shell: it stores JSON, keeps resourceVersions, notes every request, and
-//! refuses what the operator's own role does not allow.
+//! An API server of a few lines for tests of the shell: it stores JSON, keeps resourceVersions, notes every request, refuses
+//! what the operator's own role does not allow, and can stop an operator after a given write.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -25,18 +25,55 @@ struct State {
     /// Who wrote: the field manager of each writing request, by method and path.
     managers: BTreeMap<String, String>,
     version: u64,
+    /// How many requests have changed something, events too.
+    written: u64,
+    /// After which of them the operator is stopped.
+    stop_at: Option<u64>,
+    stopped: bool,
+    /// What somebody else does right after one of them.
+    then: Option<(u64, Deed)>,
 }
 
+/// What is done to the server.
+type Deed = fn(&FakeServer);
+
 impl FakeServer {
+    /// A client, which is good until the operator is stopped, see [`Self::stop_after`].
     pub fn client(&self) -> Client {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let server = self.clone();
         tokio::spawn(async move {
             while let Some((request, send)) = handle.next_request().await {
-                send.send_response(server.answer(request).await);
+                let response = server.answer(request).await;
+                if server.has_stopped() {
+                    return;
+                }
+                send.send_response(response);
             }
         });
         Client::new(service, "demo")
+    }
+
+    /// Stops the operator after so many more writes: the last one is done, nobody is told of it, and no client of now does
+    /// anything any more. `None`: not again. Clients that are made from now on work.
+    pub fn stop_after(&self, writes: Option<u64>) {
+        let mut state = self.state();
+        state.stopped = false;
+        state.stop_at = writes.map(|writes| state.written + writes);
+    }
+
+    pub fn has_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
+    /// How many requests have changed something so far, events too.
+    pub fn written(&self) -> u64 {
+        self.state().written
+    }
+
+    /// Has somebody do this right after a write, counted from the first.
+    pub fn then(&self, write: u64, act: fn(&FakeServer)) {
+        self.state().then = Some((write, act));
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -63,6 +100,16 @@ impl FakeServer {
         let mut object = self.get(path).unwrap_or_else(|| panic!("{path} is not there"));
         change(&mut object);
         self.put(path, object);
+    }
+
+    /// Deletes an object as a person would: it is gone when it has no finalizers left.
+    pub fn delete(&self, path: &str) {
+        self.state().delete(path, &Value::Null);
+    }
+
+    /// All that is stored, by path.
+    pub fn everything(&self) -> BTreeMap<String, Value> {
+        self.state().objects.clone()
     }
 
     /// The objects of a collection, in order of their names.
@@ -116,10 +163,31 @@ impl FakeServer {
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         assert!(is_allowed(&parts.method, &path, &query), "the operator's role does not allow {} {path}", parts.method);
+        let response = self.serve(&parts.method, &path, &query, body);
+        if parts.method != Method::GET {
+            self.count();
+        }
+        response
+    }
+
+    /// Counts a write, with what was to come after it.
+    fn count(&self) {
         let mut state = self.state();
-        let line = format!("{} {path}", parts.method);
+        state.written += 1;
+        state.stopped |= state.stop_at == Some(state.written);
+        let now = state.written;
+        let act = state.then.take_if(|(write, _)| *write == now);
+        drop(state);
+        if let Some((_, act)) = act {
+            act(self);
+        }
+    }
+
+    fn serve(&self, method: &Method, path: &str, query: &str, body: Value) -> Response<Body> {
+        let mut state = self.state();
+        let line = format!("{method} {path}");
         state.requests.push(line.clone());
-        if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
             let manager = query.split('&').find_map(|pair| pair.strip_prefix("fieldManager="));
             state.managers.insert(line.clone(), manager.unwrap_or_default().to_owned());
         }
@@ -131,13 +199,13 @@ impl FakeServer {
             let log = state.logs.get(pod).cloned().unwrap_or_default();
             return Response::new(Body::from(log.into_bytes()));
         }
-        match parts.method {
-            Method::GET if state.objects.contains_key(&path) => respond(200, &state.objects[&path]),
-            Method::GET if is_collection(&path) => respond(200, &state.list(&path, &query)),
-            Method::POST => state.create(&path, body),
-            Method::PUT | Method::PATCH => state.change(&path, &body, parts.method == Method::PUT),
-            Method::DELETE => state.delete(&path),
-            _ => not_found(&path),
+        match *method {
+            Method::GET if state.objects.contains_key(path) => respond(200, &state.objects[path]),
+            Method::GET if is_collection(path) => respond(200, &state.list(path, query)),
+            Method::POST => state.create(path, body),
+            Method::PUT | Method::PATCH => state.change(path, &body, *method == Method::PUT),
+            Method::DELETE => state.delete(path, &body),
+            _ => not_found(path),
         }
     }
 }
@@ -190,10 +258,7 @@ impl State {
         let Some(object) = self.objects.get(path) else { return not_found(path) };
         let wanted = &change["metadata"]["resourceVersion"];
         if !wanted.is_null() && *wanted != object["metadata"]["resourceVersion"] {
-            return respond(
-                409,
-                &json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": path}),
-            );
+            return conflict(path);
         }
         let mut object = object.clone();
         if replace {
@@ -206,15 +271,33 @@ impl State {
         }
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.objects.insert(path.to_owned(), object.clone());
+        let goes = !object["metadata"]["deletionTimestamp"].is_null() && !has_finalizers(&object);
+        if goes {
+            self.objects.remove(path);
+        } else {
+            self.objects.insert(path.to_owned(), object.clone());
+        }
         respond(200, &object)
     }
 
-    fn delete(&mut self, path: &str) -> Response<Body> {
-        match self.objects.remove(path) {
-            Some(object) => respond(200, &object),
-            None => not_found(path),
+    fn delete(&mut self, path: &str, options: &Value) -> Response<Body> {
+        let Some(object) = self.objects.get(path) else { return not_found(path) };
+        for key in ["uid", "resourceVersion"] {
+            let wanted = &options["preconditions"][key];
+            if !wanted.is_null() && *wanted != object["metadata"][key] {
+                return conflict(path);
+            }
         }
+        let mut object = object.clone();
+        if has_finalizers(&object) {
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            object["metadata"]["deletionTimestamp"] = json!(jiff::Timestamp::now().strftime("%FT%TZ").to_string());
+            self.objects.insert(path.to_owned(), object.clone());
+        } else {
+            self.objects.remove(path);
+        }
+        respond(200, &object)
     }
 }
 
@@ -232,6 +315,14 @@ fn merge(into: &mut Value, change: &Value) {
 fn respond(code: u16, body: &Value) -> Response<Body> {
     let body = Body::from(serde_json::to_vec(body).unwrap());
     Response::builder().status(StatusCode::from_u16(code).unwrap()).body(body).unwrap()
+}
+
+fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty())
+}
+
+fn conflict(path: &str) -> Response<Body> {
+    respond(409, &json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": path}))
 }
 
 fn not_found(path: &str) -> Response<Body> {
@@ -262,7 +353,7 @@ fn is_collection(path: &str) -> bool {
 /// Whether the operator's role allows the request, as the API server's RBAC would judge it.
 fn is_allowed(method: &Method, path: &str, query: &str) -> bool {
     // Whoever may log in may read what the server serves (the ClusterRole system:discovery).
-    if *method == Method::GET && path.starts_with("/openapi/v3/") {
+    if *method == Method::GET && (path.starts_with("/openapi/v3/") || path == "/version") {
         return true;
     }
     let (group, parts) = split(path);

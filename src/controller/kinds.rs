@@ -15,6 +15,7 @@ use crate::api::{
 use crate::plan::observed::Observed;
 use crate::plan::{self, Plan, accept};
 use crate::resources::names::FINALIZER_RUN;
+use crate::resources::topology;
 
 /// A VitessBackup, a VitessRestore or a VitessTopologyBackup.
 pub trait Run:
@@ -40,8 +41,8 @@ pub trait Run:
     fn storage_name(&self) -> &str;
     /// `<keyspace>/<shard>`, as soon as it is known.
     fn shard(&self) -> Option<String>;
-    /// The claim that a restore is to fill.
-    fn target_claim(&self) -> Option<&str>;
+    /// Claims that other pods may use too: which a restore is to fill, or which a ZooKeeper's files are read from.
+    fn shared_claims(&self) -> Vec<&str>;
     /// The Job that verifies a backup which is there.
     fn verification_job(&self) -> Option<&EngineJob>;
     /// Whether such a verification is under way, or is wanted.
@@ -106,8 +107,8 @@ impl Run for VitessBackup {
         known.or_else(|| self.spec.shard.as_ref().map(ToString::to_string))
     }
 
-    fn target_claim(&self) -> Option<&str> {
-        None
+    fn shared_claims(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     fn verification_job(&self) -> Option<&EngineJob> {
@@ -157,9 +158,9 @@ impl Run for VitessRestore {
         Some(self.spec.shard.to_string())
     }
 
-    fn target_claim(&self) -> Option<&str> {
-        let volume = self.spec.target.as_ref()?.persistent_volume_claim.as_ref()?;
-        Some(&volume.claim_name)
+    fn shared_claims(&self) -> Vec<&str> {
+        let volume = self.spec.target.as_ref().and_then(|target| target.persistent_volume_claim.as_ref());
+        volume.into_iter().map(|volume| volume.claim_name.as_str()).collect()
     }
 
     fn verification_job(&self) -> Option<&EngineJob> {
@@ -213,8 +214,8 @@ impl Run for VitessTopologyBackup {
         None
     }
 
-    fn target_claim(&self) -> Option<&str> {
-        None
+    fn shared_claims(&self) -> Vec<&str> {
+        topology::claims(&self.spec)
     }
 
     fn verification_job(&self) -> Option<&EngineJob> {

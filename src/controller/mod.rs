@@ -9,6 +9,7 @@ mod census;
 mod context;
 pub mod definitions;
 mod error;
+mod first_answer;
 mod inventory;
 mod kinds;
 mod leader;
@@ -23,6 +24,7 @@ pub mod webhook;
 
 pub use context::Context;
 pub use error::Error;
+pub use first_answer::first_answer;
 pub use leader::Leadership;
 
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub async fn run(context: Arc<Context>, namespaces: &[String], shutdown: Shutdow
 
 #[cfg(test)]
 mod fake_server;
+#[cfg(test)]
+mod fault_scenarios;
 #[cfg(test)]
 mod inventory_scenarios;
 #[cfg(test)]

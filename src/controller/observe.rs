@@ -1,6 +1,6 @@
 //! Looking: everything that a run's plan needs, read from the API server. Nothing is changed here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use super::locks::HolderIdentity;
 use crate::api::{EngineJob, VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::plan::observed::{Holder, JobSeen, LivePod, Observed, ServerSeen, is_live, is_short, read_outcome};
 use crate::resources::names::{LABEL_LOCK, LABEL_RUN_UID, RESTORE_OF};
-use crate::resources::pod::ENGINE_CONTAINER;
+use crate::resources::pod::{ENGINE_CONTAINER, mounts};
 use crate::resources::pod_start::restore_of;
 
 /// How much of a log is read while the engine runs (it writes a line a second), and when it has ended.
@@ -68,8 +68,9 @@ pub async fn run<K: Run>(context: &Context, object: &K, now: Timestamp) -> Resul
     seen.storage = look.storage(object.storage_name()).await?;
     seen.claims = look.claims().await?;
     seen.tablets = look.tablets().await?;
-    if let Some(claim) = object.target_claim() {
-        seen.target_users = look.users_of(claim).await?;
+    let shared = object.shared_claims();
+    if !shared.is_empty() {
+        seen.claim_users = look.users_of(&shared).await?;
     }
     if object.streams_tar() {
         seen.servers = look.servers().await?;
@@ -238,20 +239,12 @@ impl Look<'_> {
         Ok(servers)
     }
 
-    /// Pods that mount the claim and have not ended, but for this run's own.
-    async fn users_of(&self, claim: &str) -> Result<Vec<String>, Error> {
-        let pods = self.api::<Pod>().list(&ListParams::default()).await.map_err(Error::api("list", "pods"))?;
-        let mounts = |pod: &Pod| {
-            let volumes = pod.spec.iter().filter_map(|spec| spec.volumes.as_ref()).flatten();
-            let claims: BTreeSet<&str> = volumes
-                .filter_map(|volume| volume.persistent_volume_claim.as_ref())
-                .map(|source| source.claim_name.as_str())
-                .collect();
-            claims.contains(claim)
-        };
+    /// Pods that mount one of the claims and have not ended, but for this run's own.
+    async fn users_of(&self, claims: &[&str]) -> Result<Vec<Pod>, Error> {
+        let mut pods = self.api::<Pod>().list(&ListParams::default()).await.map_err(Error::api("list", "pods"))?.items;
         let own = |pod: &Pod| pod.labels().get(LABEL_RUN_UID) == Some(&self.uid);
-        let users = pods.iter().filter(|pod| mounts(pod) && !own(pod) && is_live(pod, self.now));
-        Ok(users.map(ResourceExt::name_any).collect())
+        pods.retain(|pod| claims.iter().any(|claim| mounts(pod, claim)) && !own(pod) && is_live(pod, self.now));
+        Ok(pods)
     }
 }
 

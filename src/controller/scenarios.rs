@@ -182,7 +182,7 @@ async fn a_backup_is_locked_then_written_down_then_launched() {
     assert_eq!(shell.status()["job"]["name"], "nightly-11112222-backup-1");
 
     shell.reconcile().await.unwrap();
-    assert_eq!(shell.server.writes(), [format!("POST {JOBS}"), format!("PATCH {BACKUP}/status")]);
+    assert_eq!(shell.server.writes(), [format!("POST {JOBS}")]);
     assert_eq!(shell.server.get(JOB).unwrap()["metadata"]["ownerReferences"][0]["uid"], UID);
 
     shell.reconcile().await.unwrap();
@@ -484,7 +484,28 @@ async fn a_deleted_object_in_a_terminating_namespace_goes() {
     shell.server.put(namespace, json!({"metadata": {"deletionTimestamp": "2026-11-22T10:00:00Z"}}));
     shell.server.change(BACKUP, |object| object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:00Z"));
     shell.reconcile().await.unwrap();
-    assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!([]));
+    assert_eq!(shell.server.get(BACKUP), None);
+}
+
+/// Its watch may have been silent for minutes while another operator led, or no leader is elected at all.
+#[tokio::test]
+async fn a_run_is_not_launched_again_by_an_operator_that_has_not_heard_of_its_end() {
+    let shell = Shell::with_a_backup();
+    shell.reconcile().await.unwrap();
+    shell.reconcile().await.unwrap();
+    let old = shell.stored();
+    shell.settle().await;
+    let whole = serde_json::to_string(&succeeded(crate::backup::report::Operation::Backup)).unwrap();
+    shell.engine("Succeeded", &json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": whole}}));
+    shell.settle().await;
+    // Its time has come.
+    shell.server.remove(JOB);
+    shell.server.remove(POD);
+
+    shell.server.requests();
+    let error = reconcile::run::<VitessBackup>(old, shell.context.clone()).await.unwrap_err();
+    assert!(error.is_outdated(), "{error}");
+    assert_eq!(shell.server.writes(), Vec::<String>::new());
 }
 
 #[tokio::test]

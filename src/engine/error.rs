@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::backup::choose::{PassedOver, Why};
 use crate::backup::failure::{Failure, Reason};
+use crate::backup::topology::DIRECTORY;
 use crate::engine::Cause;
 use crate::mysqld::{LayoutError, MysqldError};
 use crate::storage::StorageError;
@@ -82,9 +83,9 @@ pub enum EngineError {
     FileUnwritable { path: PathBuf, source: io::Error },
 
     // The backup.
-    #[error("none of the backups of {shard} can be restored: {}", list(.passed_over))]
+    #[error("none of the backups of {} can be restored: {}", of(.shard), list(.passed_over))]
     NoCompleteBackup { shard: KeyspaceShard, passed_over: Vec<PassedOver> },
-    #[error("there is no backup {name} of {shard}")]
+    #[error("there is no backup {name} of {}", of(.shard))]
     BackupNotFound { shard: KeyspaceShard, name: String },
     /// The tablet cannot start empty either: a restore was cut short on it.
     #[error("an earlier restore of the tablet was cut short, and {shard} has no backup to start over with")]
@@ -142,15 +143,25 @@ pub enum EngineError {
     Xtrabackup { reason: Reason, command: &'static str, line: String, status: String },
     #[error("cannot compress {}: {cause}", path.display())]
     Compression { path: PathBuf, cause: String },
-    #[error("a backup {name} of {shard} exists and is complete")]
+    #[error("a backup {name} of {} exists and is complete", of(.shard))]
     BackupExists { shard: KeyspaceShard, name: String },
-    #[error("{name} is the only complete backup of {shard}")]
+    #[error("{name} is the only complete backup of {}", of(.shard))]
     LastGoodBackup { shard: KeyspaceShard, name: String },
 
     #[error("{0}")]
     Internal(String),
     #[error("a step of the engine panicked; the log has the details")]
     Panicked,
+}
+
+/// Whose backups they are: the directory of topology servers' backups is no shard.
+fn of(shard: &KeyspaceShard) -> String {
+    let (first, second) = DIRECTORY;
+    if (shard.keyspace(), shard.shard()) == (first, second) {
+        "the topology server".to_owned()
+    } else {
+        shard.to_string()
+    }
 }
 
 fn list(passed_over: &[PassedOver]) -> String {

@@ -1,6 +1,7 @@
 //! Where tests kill a run, to the point and without a race: `VITESS_BACKUP_TEST_KILL=journal:3` ends the process by SIGKILL
 //! right after the third change of its journal (a write, or its removal), `step:2` when its second step begins,
-//! `copy:1048576` when so many bytes of the tablet's files went through the copy.
+//! `copy:1048576` when so many bytes of the tablet's files went through the copy, `write:4` an operator right after the fourth
+//! change that it made through the API server.
 //!
 //! Only builds with debug assertions have it. In a release build these functions are empty, and the variable's name is
 //! nowhere in the binary.
@@ -18,6 +19,11 @@ pub fn step_begins() {
 /// So many more bytes went through the copy.
 pub fn copied(bytes: u64) {
     armed::reached("copy", bytes);
+}
+
+/// An operator changed something through the API server, which has answered.
+pub fn written() {
+    armed::reached("write", 1);
 }
 
 #[cfg(debug_assertions)]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::accept;
+use super::accept::{self, Attached};
 use super::choice::{self, Choice, Known, Stop};
 use super::draft::{ACCEPTED, AT_ONCE, Asked, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
 use super::observed::Observed;
@@ -133,9 +133,17 @@ impl Next<'_> {
         let started = super::draft::whole_seconds(self.draft.now);
         self.draft.status.start_time = Some(self.draft.time());
         self.draft.status.backup_name = Some(names::backup_name(started, &tablet.alias));
+        self.note_engine(&attached);
         self.draft.intend_next(JobPurpose::Backup);
         self.draft.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
         Requeue::After(AT_ONCE)
+    }
+
+    /// As whom and from which image the engine runs, which whoever removes or verifies the backup will want to know. It is written
+    /// down before the Job is made: an operator that is stopped right after that finds a Job and does not launch.
+    fn note_engine(&mut self, attached: &Attached) {
+        self.draft.status.ran_as = Some(launch::identity(attached));
+        self.tablet_image.clone_from(&attached.attachment.container.image);
     }
 
     fn watch(&mut self, job: &EngineJob) -> Requeue {
@@ -178,8 +186,7 @@ impl Next<'_> {
         };
         let terms = self.known().terms(&attached.tablet.alias);
         let made = launch::backup(&self.draft, self.spec, &attached, stored, job, terms);
-        self.draft.status.ran_as = Some(launch::identity(&attached));
-        self.tablet_image.clone_from(&attached.attachment.container.image);
+        self.note_engine(&attached);
         self.draft.actions.push(Action::CreateJob(Box::new(made)));
         Requeue::After(WATCH_ENGINE)
     }

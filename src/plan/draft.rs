@@ -23,6 +23,9 @@ pub const REMOVED: &str = "Removed";
 /// Whether what is in storage was found whole.
 pub const VERIFIED: &str = "Verified";
 
+/// The reason of [`ENGINE_RUNNING`] when the pod did not start in time, and the Job is deleted next.
+pub const NOT_STARTED: &str = "NotStarted";
+
 /// How soon to look at an engine that runs: its progress is at most a second old.
 pub const WATCH_ENGINE: Duration = Duration::from_secs(2);
 /// How soon to go on with what only had to be written down first.
@@ -160,6 +163,10 @@ impl<'a> Draft<'a> {
     pub fn intend(&mut self, purpose: JobPurpose, number: i32) {
         let name = names::job_name(&self.owner.name, &self.owner.uid, purpose, number);
         self.status.job = Some(EngineJob { name, purpose, number, uid: None, launch_time: Some(self.time()) });
+        if self.find_condition(ENGINE_RUNNING).is_some_and(|known| known.reason == NOT_STARTED) {
+            // That was said of the one before.
+            self.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+        }
         // What was waited for is there; what an engine copied before it was lost stays to be seen.
         if matches!(purpose, JobPurpose::Backup | JobPurpose::Restore) {
             self.status.progress = None;

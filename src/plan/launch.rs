@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::accept::Attached;
 use super::draft::Draft;
+use super::observed::Observed;
 use super::topology::KIND as TOPOLOGY_BACKUP;
 use crate::api::{
     EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify, VitessBackupSpec,
@@ -90,21 +92,45 @@ pub fn recover(
     independent(draft, planned, pod, template)
 }
 
-/// The Job of a topology server's backup, and as whom its engine runs.
+/// The Job of a topology server's backup.
 pub fn topology_backup(
     draft: &Draft<'_>,
     spec: &VitessTopologyBackupSpec,
     server: TopologyServer,
     stored: &VitessBackupStorage,
     planned: &EngineJob,
-) -> (Job, EngineSecurityContext) {
+) -> Job {
     let (settings, started) = (&draft.seen.settings, draft.status.start_time.as_ref().map_or(draft.now, |time| time.0));
     let mut in_pod = storage::in_pod(&stored.spec);
     let args = topology::backup(spec, server, started, &mut in_pod);
-    let template = merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref());
+    let mut template = merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref());
+    let claims = topology::claims(spec);
+    if !claims.is_empty() {
+        template = topology::beside(user_of(draft.seen, &claims), anywhere(draft.seen, &claims), template);
+    }
     let pod = pod::plain(settings, &in_pod, None, args, &template);
-    let made = job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings);
-    (made, pod::identity(&template))
+    job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings)
+}
+
+/// As whom the engine of a topology server's backup runs.
+pub fn topology_identity(spec: &VitessTopologyBackupSpec, stored: &VitessBackupStorage) -> EngineSecurityContext {
+    pod::identity(&merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref()))
+}
+
+/// The pod that mounts one of these claims: the first claim's before the others'.
+pub fn user_of<'a>(seen: &'a Observed, claims: &[&str]) -> Option<&'a Pod> {
+    claims.iter().find_map(|claim| seen.claim_users.iter().find(|user| pod::mounts(user, claim)))
+}
+
+/// Whether pods of several nodes can mount all of these claims.
+fn anywhere(seen: &Observed, claims: &[&str]) -> bool {
+    claims.iter().all(|claim| access_modes(seen, claim).iter().any(|mode| mode == "ReadWriteMany"))
+}
+
+/// How the claim may be mounted.
+pub fn access_modes<'a>(seen: &'a Observed, claim: &str) -> &'a [String] {
+    let spec = seen.claims.get(claim).and_then(|claim| claim.spec.as_ref());
+    spec.and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default()
 }
 
 /// Removes a backup's data. Nobody's dependent either.
@@ -118,7 +144,7 @@ pub fn remove(
 ) -> Job {
     let in_pod = storage::in_pod(&stored.spec);
     let args = match draft.owner.kind {
-        TOPOLOGY_BACKUP => topology::remove(backup_name, &in_pod.args, SHORT_DEADLINE),
+        TOPOLOGY_BACKUP => topology::remove(backup_name, &in_pod.args, SHORT_DEADLINE, draft.forces_removal()),
         _ => command::remove(shard, backup_name, &in_pod.args, SHORT_DEADLINE, draft.forces_removal()),
     };
     let template = as_the_writer(draft, merged(template, stored.spec.pod_template.as_ref()));

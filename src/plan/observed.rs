@@ -26,8 +26,8 @@ pub struct Observed {
     pub claims: BTreeMap<String, PersistentVolumeClaim>,
     /// The tablet pods of the namespace.
     pub tablets: Vec<Pod>,
-    /// Pods that mount the claim a restore is to fill, and have not ended.
-    pub target_users: Vec<String>,
+    /// Pods that mount a claim which a restore is to fill, or which a ZooKeeper's files are to be read from, and have not ended.
+    pub claim_users: Vec<Pod>,
     /// Pods that name this VitessRestore of trigger PodStart.
     pub starting_pods: Vec<Pod>,
     /// The servers that finished backups of the namespace were made of. Only for a backup whose stream is to be tar.
@@ -105,7 +105,7 @@ impl Observed {
             storage: None,
             claims: BTreeMap::new(),
             tablets: Vec::new(),
-            target_users: Vec::new(),
+            claim_users: Vec::new(),
             starting_pods: Vec::new(),
             servers: Vec::new(),
             locks: BTreeMap::new(),

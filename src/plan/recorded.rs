@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::inventory;
 use super::storage::{self, Seen};
 use super::world::{World, failed, object, outcome, succeeded};
-use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore};
+use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::backup::failure::Reason;
 use crate::backup::report::{Operation, Verdict};
 use crate::progress::Step;
@@ -92,6 +92,25 @@ fn restores() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn topology_backups() -> Vec<(&'static str, Value)> {
+    let spec = json!({"storage": {"name": "backups"}, "etcd": {"endpoints": ["etcd:2379"]}});
+    let backup = || World::<VitessTopologyBackup>::with(object("VitessTopologyBackup", spec.clone()));
+    let mut runs = backup();
+    runs.settle();
+    runs.engine_runs(Step::TakingSnapshot);
+    let mut done = backup();
+    done.settle();
+    done.engine_ends(outcome(Operation::TopologyBackup, Verdict::Succeeded));
+    let mut broken = backup();
+    broken.settle();
+    broken.engine_ends(failed(Operation::TopologyBackup, Reason::TopologyNoQuorum));
+    vec![
+        ("topology-backup-runs", value(&runs.object)),
+        ("topology-backup-succeeded", value(&done.object)),
+        ("topology-backup-failed", value(&broken.object)),
+    ]
+}
+
 fn storages() -> Vec<(&'static str, Value)> {
     vec![
         ("storage-ready", value(&storage(&json!({"s3": {"bucket": "backups"}})))),
@@ -105,13 +124,13 @@ fn storages() -> Vec<(&'static str, Value)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{backups, restores, storages};
+    use super::{backups, restores, storages, topology_backups};
 
     #[test]
     fn the_recorded_objects_are_what_the_plans_write() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/argocd/testdata");
         let mut expected = Vec::new();
-        for (name, object) in [backups(), restores(), storages()].concat() {
+        for (name, object) in [backups(), restores(), topology_backups(), storages()].concat() {
             let (file, text) = (format!("{name}.yaml"), serde_saphyr::to_string(&object).unwrap());
             let path = folder.join(&file);
             if std::env::var_os("VBO_RECORD").is_some() {

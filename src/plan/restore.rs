@@ -197,7 +197,8 @@ impl<'a> Next<'a> {
             );
             return Err(("VolumeNotFound", text));
         }
-        if let Some(pod) = self.draft.seen.target_users.first() {
+        if let Some(pod) = self.draft.seen.claim_users.first() {
+            let pod = pod.metadata.name.as_deref().unwrap_or_default();
             let text = format!(
                 "pod {pod} uses claim {claim}: stop it (scale its StatefulSet to 0), or restore its tablet instead"
             );

@@ -145,10 +145,10 @@ fn a_volume_is_filled_by_the_operators_own_image_when_it_is_there_and_free() {
     world.settle();
     world.assert_condition(ACCEPTED, "False", "VolumeNotFound");
     world.add_claim("empty");
-    world.seen.target_users = vec!["tablet-103".into()];
+    world.seen.claim_users = vec![super::super::world::tablet_pod(103)];
     world.settle();
     world.assert_condition(ACCEPTED, "False", "VolumeInUse");
-    world.seen.target_users.clear();
+    world.seen.claim_users.clear();
     world.settle();
     let args = world.args();
     assert!(args.contains(&"--tablet-dir=/vt/vtdataroot/a/vt_0000000103".to_owned()), "{args:?}");

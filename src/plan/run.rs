@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::draft::{ACCEPTED, AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, PATIENTLY, TABLET_RECOVERED, WATCH_ENGINE};
+use super::draft::{
+    ACCEPTED, AT_ONCE, COMPLETE, Draft, ENGINE_RUNNING, NOT_STARTED, PATIENTLY, TABLET_RECOVERED, WATCH_ENGINE,
+};
 use super::observed::{EngineSeen, JobSeen, seconds_since};
 use super::{Action, Requeue, queue, recovery, report, retry};
 use crate::api::{EngineJob, FailureStatus, GoDuration, JobPurpose, Phase, PodTemplate};
@@ -37,6 +39,9 @@ pub enum Stage {
 pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
     let Some(seen) = draft.seen.jobs.get(&job.name) else {
         if job.uid.is_some() {
+            if let Some(message) = did_not_start(draft) {
+                return Stage::NeverStarted(never_started(message));
+            }
             return gone(draft, &format!("Job {} is gone, and nobody saw its end", job.name));
         }
         let wait = job.launch_time.as_ref().map_or(0, |time| seconds_since(draft.now, time.0));
@@ -109,25 +114,41 @@ fn unreachable(draft: &mut Draft<'_>, node: &str) {
 }
 
 fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) -> Stage {
+    if let Some(message) = did_not_start(draft) {
+        draft.actions.push(Action::DeleteJob(job.name.clone()));
+        return Stage::NeverStarted(never_started(message));
+    }
     // What a person can do something about: no node has room, an image cannot be pulled.
     if !matches!(reason, "Starting" | "NoPodYet") {
         warn_once(draft, reason, "EngineNotStarting", &format!("{reason}: {message}"));
     }
-    draft.condition(ENGINE_RUNNING, "False", reason, message);
     let asked = draft.asked.waiting.engine_start.filter(|_| is_the_runs_own(job.purpose));
     let limit = asked.map_or(START_LIMIT, |GoDuration(limit)| limit);
     let waited = job.launch_time.as_ref().map_or(0, |time| seconds_since(time.0, draft.now));
     if waited < limit.as_secs() {
+        draft.condition(ENGINE_RUNNING, "False", reason, message);
         return Stage::Wait(Requeue::After(WATCH_ENGINE));
     }
-    draft.actions.push(Action::DeleteJob(job.name.clone()));
-    Stage::NeverStarted(FailureStatus {
+    // The Job is deleted when this is written down: of one that is gone without it an engine may have run.
+    let message = format!("the engine's pod did not start within {}: {reason}: {message}", GoDuration(limit));
+    draft.condition(ENGINE_RUNNING, "False", NOT_STARTED, message);
+    Stage::Wait(Requeue::After(AT_ONCE))
+}
+
+/// What was written down of an engine that did not start in time.
+fn did_not_start(draft: &Draft<'_>) -> Option<String> {
+    let known = draft.find_condition(ENGINE_RUNNING).filter(|known| known.reason == NOT_STARTED)?;
+    Some(known.message.clone())
+}
+
+fn never_started(message: String) -> FailureStatus {
+    FailureStatus {
         reason: format!("{:?}", Reason::EngineLost),
-        message: format!("the engine's pod did not start within {}: {reason}: {message}", GoDuration(limit)),
+        message,
         remedy: "nothing was touched: put right what keeps the pod from starting, and create the object again"
             .to_owned(),
         log_tail: Vec::new(),
-    })
+    }
 }
 
 /// Not for tidying up after one.
@@ -304,17 +325,18 @@ fn stop(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool, m
             log_tail: Vec::new(),
         });
         draft.status.queue = None;
-        let jobs: Vec<Action> = draft.seen.jobs.keys().map(|name| Action::DeleteJob(name.clone())).collect();
-        let launched = !jobs.is_empty() || draft.status.job.as_ref().is_some_and(|job| job.uid.is_some());
-        draft.actions.extend(jobs);
+        let launched = !draft.seen.jobs.is_empty() || draft.status.job.as_ref().is_some_and(|job| job.uid.is_some());
         // Between two tries nothing runs, and the tablet was put back.
         if !launched || draft.status.next_try_time.is_some() {
             return end(draft);
         }
-        draft.condition(ENGINE_RUNNING, "False", "Stopping", "the engine was told to stop");
-        if attached {
-            return recovery::begin(draft);
-        }
+        // Jobs are deleted when this is written down: an operator that is stopped in between would else find nothing left that
+        // tells of an engine.
+        draft.condition(ENGINE_RUNNING, "False", "Stopping", "the engine is told to stop");
+        return if attached { recovery::begin(draft) } else { Requeue::After(AT_ONCE) };
+    }
+    if stop_engines(draft) {
+        return Requeue::After(WATCH_ENGINE);
     }
     if attached {
         return recovery::next(draft, template);
@@ -323,6 +345,20 @@ fn stop(draft: &mut Draft<'_>, template: Option<&PodTemplate>, attached: bool, m
         end(draft);
     }
     Requeue::After(WATCH_ENGINE)
+}
+
+/// Deletes the Jobs of engines that have not ended, but for the one that puts the tablet back; whether there are any.
+fn stop_engines(draft: &mut Draft<'_>) -> bool {
+    let recovers = draft.status.job.as_ref().filter(|job| job.purpose == JobPurpose::Recover).map(|job| &job.name);
+    let at_work = draft
+        .seen
+        .jobs
+        .iter()
+        .filter(|(name, job)| Some(*name) != recovers && !matches!(job.engine, EngineSeen::Ended { .. }));
+    let deletions: Vec<Action> = at_work.map(|(name, _)| Action::DeleteJob(name.clone())).collect();
+    let any = !deletions.is_empty();
+    draft.actions.extend(deletions);
+    any
 }
 
 /// Gives back what an ended run held: Jobs may go after a while, locks are free, the object can be deleted.

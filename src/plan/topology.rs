@@ -60,8 +60,8 @@ impl Next<'_> {
     fn prepare(&mut self) -> Requeue {
         self.draft.status.storage_name = Some(self.spec.storage.name.clone());
         run::sweep(&mut self.draft);
-        let server = match self.accept() {
-            Ok((_, server)) => server,
+        let (ran_as, server) = match self.accept() {
+            Ok((stored, server)) => (launch::topology_identity(self.spec, stored), server),
             Err(problem) => return run::wait_for(&mut self.draft, ACCEPTED, problem),
         };
         self.status.server = Some(server.to_string());
@@ -77,6 +77,7 @@ impl Next<'_> {
             return run::wait_for(&mut self.draft, ACCEPTED, ("SpecInvalid", text));
         };
         self.draft.status.backup_name = Some(name.to_string());
+        self.draft.status.ran_as = Some(ran_as);
         if self.spec.deletion_policy == DeletionPolicy::Delete {
             self.draft.add_finalizer(names::FINALIZER_REMOVE_BACKUP);
         }
@@ -99,7 +100,24 @@ impl Next<'_> {
             );
             return Err(("VolumeNotFound", text));
         }
+        self.shared()?;
         Ok((stored, server))
+    }
+
+    /// That a pod of ours can mount what the server's pod has mounted.
+    fn shared(&self) -> Result<(), accept::Problem> {
+        let (seen, claims) = (self.draft.seen, topology::claims(self.spec));
+        let alone = claims.iter().find(|claim| launch::access_modes(seen, claim) == ["ReadWriteOncePod"]);
+        match alone.and_then(|claim| Some((claim, launch::user_of(seen, &[*claim])?))) {
+            None => Ok(()),
+            Some((claim, pod)) => {
+                let pod = pod.metadata.name.as_deref().unwrap_or_default();
+                let text = format!(
+                    "claim {claim} is ReadWriteOncePod and pod {pod} has it, so that no engine can mount it: use ReadWriteOnce"
+                );
+                Err(("VolumeNotShared", text))
+            }
+        }
     }
 
     fn watch(&mut self, job: &EngineJob) -> Requeue {
@@ -123,16 +141,19 @@ impl Next<'_> {
     }
 
     fn launch(&mut self, job: &EngineJob) -> Requeue {
-        let made = match self.accept() {
-            Ok((stored, server)) => launch::topology_backup(&self.draft, self.spec, server, stored, job),
+        let (ran_as, made) = match self.accept() {
+            Ok((stored, server)) => {
+                let made = launch::topology_backup(&self.draft, self.spec, server, stored, job);
+                (launch::topology_identity(self.spec, stored), made)
+            }
             Err(problem) => {
                 // It went between the choice and the launch, and nothing was made yet: look again.
                 self.draft.status.job = None;
                 return run::wait_for(&mut self.draft, ACCEPTED, problem);
             }
         };
-        self.draft.status.ran_as = Some(made.1);
-        self.draft.actions.push(Action::CreateJob(Box::new(made.0)));
+        self.draft.status.ran_as = Some(ran_as);
+        self.draft.actions.push(Action::CreateJob(Box::new(made)));
         Requeue::After(WATCH_ENGINE)
     }
 

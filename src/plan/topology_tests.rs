@@ -165,6 +165,33 @@ fn what_is_missing_is_waited_for() {
 }
 
 #[test]
+fn an_older_zookeepers_files_are_read_where_its_pod_is() {
+    let mut world = backup(&json!({"etcd": null, "zookeeper": {"dataDirectory": {"claimName": "data-zk-0"}}}));
+    let claim = |modes: &str| serde_json::from_value(json!({"spec": {"accessModes": [modes]}})).unwrap();
+    let server = |claim: &str, node: &str| {
+        serde_json::from_value(json!({
+            "metadata": {"name": "zk-0"},
+            "spec": {"nodeName": node, "containers": [], "volumes": [
+                {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
+            ]},
+        }))
+        .unwrap()
+    };
+    world.seen.claims.insert("data-zk-0".into(), claim("ReadWriteOncePod"));
+    world.seen.claim_users = vec![server("log-zk-0", "node1"), server("data-zk-0", "node2")];
+    world.settle();
+    world.assert_condition(ACCEPTED, "False", "VolumeNotShared");
+    assert!(world.condition(ACCEPTED).2.contains("pod zk-0"));
+
+    world.seen.claims.insert("data-zk-0".into(), claim("ReadWriteOnce"));
+    world.settle();
+    let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
+    let affinity = serde_json::to_string(&pod.affinity.unwrap()).unwrap();
+    assert!(affinity.contains("node2") && !affinity.contains("node1"), "{affinity}");
+    assert_eq!(pod.security_context.unwrap().fs_group, None, "or the kubelet would take the volume from the server");
+}
+
+#[test]
 fn deleting_it_removes_the_data_with_policy_delete_and_leaves_it_with_retain() {
     let mut kept = backup(&json!({}));
     kept.settle();
@@ -186,7 +213,6 @@ fn deleting_it_removes_the_data_with_policy_delete_and_leaves_it_with_retain() {
             "remove",
             "--backup-storage-implementation=file",
             "--file-backup-storage-root=/backup-storage/demo",
-            "--force",
             "--report=json",
             "--termination-log=/dev/termination-log",
             "--deadline=30m",
@@ -195,6 +221,23 @@ fn deleting_it_removes_the_data_with_policy_delete_and_leaves_it_with_retain() {
     );
     removed.engine_ends(outcome(Operation::Remove, Verdict::Succeeded));
     assert!(removed.gone);
+}
+
+#[test]
+fn the_only_complete_backup_of_a_server_is_removed_when_the_annotation_says_so() {
+    let mut world = backup(&json!({"deletionPolicy": "Delete"}));
+    world.settle();
+    world.engine_ends(made());
+    world.delete();
+    world.settle();
+    world.engine_ends(failed(Operation::Remove, Reason::LastGoodBackup));
+    world.assert_condition("Removed", "False", "LastGoodBackup");
+    let annotation = (names::ANNOTATION_FORCE_REMOVAL.to_owned(), "true".to_owned());
+    world.object.metadata.annotations = Some([annotation].into());
+    world.settle();
+    assert!(world.args().contains(&"--force".to_owned()), "{:?}", world.args());
+    world.engine_ends(outcome(Operation::Remove, Verdict::Succeeded));
+    assert!(world.gone);
 }
 
 #[test]

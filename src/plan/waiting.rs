@@ -35,7 +35,7 @@ pub const WAITS: &[Wait] = &[
     ),
     heals(
         "VolumeNotShared",
-        "A volume of the tablet is `ReadWriteOncePod`: no second pod can mount it.",
+        "A volume of the tablet, or of a ZooKeeper whose files are read, is `ReadWriteOncePod`: no second pod can mount it.",
         "Use a claim of mode `ReadWriteOnce`.",
     ),
     heals(
@@ -127,6 +127,7 @@ mod tests {
             include_str!("choice.rs"),
             include_str!("restore.rs"),
             include_str!("storage.rs"),
+            include_str!("topology.rs"),
             include_str!("verification.rs"),
             include_str!("../resources/attach.rs"),
         ];

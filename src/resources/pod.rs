@@ -271,9 +271,16 @@ fn field_value(pod: &Pod, path: &str) -> Option<String> {
     }
 }
 
+/// Whether the pod has a volume of this claim.
+pub fn mounts(pod: &Pod, claim: &str) -> bool {
+    let volumes = pod.spec.iter().filter_map(|spec| spec.volumes.as_ref()).flatten();
+    let mut claims = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.any(|source| source.claim_name == claim)
+}
+
 /// Requires the node by its name, through the scheduler: a claim that waits for its first consumer is bound by the
 /// scheduler only, so `spec.nodeName` would leave such a storage volume unbound for ever.
-fn on_node(node: &str, affinity: Option<Affinity>) -> Affinity {
+pub(super) fn on_node(node: &str, affinity: Option<Affinity>) -> Affinity {
     let this_node = NodeSelectorRequirement {
         key: "metadata.name".to_owned(),
         operator: "In".to_owned(),
@@ -291,8 +298,8 @@ fn on_node(node: &str, affinity: Option<Affinity>) -> Affinity {
     affinity
 }
 
-fn tolerations(of_tablet: Option<Vec<Toleration>>, template: &PodTemplate) -> Vec<Toleration> {
-    let mut tolerations = of_tablet.unwrap_or_default();
+pub(super) fn tolerations(of_other: Option<Vec<Toleration>>, template: &PodTemplate) -> Vec<Toleration> {
+    let mut tolerations = of_other.unwrap_or_default();
     let known = tolerations.clone();
     tolerations.extend(template.tolerations.iter().filter(|toleration| !known.contains(toleration)).cloned());
     tolerations

@@ -1,11 +1,15 @@
 //! The engine pod of a VitessTopologyBackup: its command line, and the Secrets and volumes that only it gets.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaimVolumeSource, Pod, PodSpec, SecretVolumeSource, Volume, VolumeMount,
+};
 
 use super::command::{literal, reporting};
+use super::pod;
 use super::storage::StorageInPod;
 use crate::api::{
-    ConsulServer, EtcdServer, GoDuration, SecretName, VitessTopologyBackupSpec, ZookeeperDataDirectory, ZookeeperServer,
+    ConsulServer, EngineSecurityContext, EtcdServer, GoDuration, PodTemplate, SecretName, VitessTopologyBackupSpec,
+    ZookeeperDataDirectory, ZookeeperServer,
 };
 use crate::backup::topology::TopologyServer;
 
@@ -46,11 +50,11 @@ pub fn backup(
     args
 }
 
-/// `vitess-backup remove --topology …`, by force as for a VitessBackup: whoever sets deletionPolicy Delete has asked for it.
-pub fn remove(backup_name: &str, storage: &[String], deadline: GoDuration) -> Vec<String> {
+/// `vitess-backup remove --topology …`.
+pub fn remove(backup_name: &str, storage: &[String], deadline: GoDuration, force: bool) -> Vec<String> {
     let mut args = vec!["remove".to_owned()];
     args.extend_from_slice(storage);
-    args.push("--force".to_owned());
+    args.extend(force.then(|| "--force".to_owned()));
     args.extend(reporting(deadline));
     args.push(format!("--topology={backup_name}"));
     args
@@ -61,6 +65,42 @@ pub fn claims(spec: &VitessTopologyBackupSpec) -> Vec<&str> {
     let directory = spec.zookeeper.as_ref().and_then(|zookeeper| zookeeper.data_directory.as_ref());
     let names = directory.into_iter().flat_map(|d| [Some(d.claim_name.as_str()), d.log_claim_name.as_deref()]);
     names.flatten().collect()
+}
+
+/// The engine of a backup of files is beside the server that has them: where its node has the volume, with the groups that
+/// may read it. It has none of its own for volumes, for the kubelet would give it the server's.
+///
+/// `server` is the pod that mounts one of `claims`; `anywhere` when pods of several nodes can.
+pub fn beside(server: Option<&Pod>, anywhere: bool, mut template: PodTemplate) -> PodTemplate {
+    let spec = server.and_then(|pod| pod.spec.as_ref());
+    if template.security_context.is_none() {
+        let own = pod::identity(&template);
+        template.security_context = Some(EngineSecurityContext {
+            fs_group: None,
+            supplemental_groups: spec.map(groups).unwrap_or_default(),
+            ..own
+        });
+    }
+    if let Some((spec, node)) = spec.and_then(|spec| Some((spec, spec.node_name.as_ref()?)))
+        && !anywhere
+    {
+        template.tolerations = pod::tolerations(spec.tolerations.clone(), &template);
+        template.affinity = Some(pod::on_node(node, template.affinity));
+    }
+    template
+}
+
+/// The groups of all its processes.
+fn groups(spec: &PodSpec) -> Vec<i64> {
+    let of_pod = spec.security_context.clone().unwrap_or_default();
+    let of_containers =
+        spec.containers.iter().filter_map(|container| container.security_context.as_ref()?.run_as_group);
+    let mut groups: Vec<i64> = of_pod.supplemental_groups.unwrap_or_default();
+    groups.extend(of_pod.fs_group.into_iter().chain(of_pod.run_as_group).chain(of_containers));
+    groups.retain(|group| *group != 0);
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 fn reached(
@@ -176,6 +216,43 @@ mod tests {
         assert!(pod.mounts.iter().all(|mount| mount.read_only == Some(true)));
         let (args, _) = of(&json!({"zookeeper": {"dataDirectory": {"claimName": "data-zk-0"}}}));
         assert!(!args.iter().any(|arg| arg.starts_with("--zookeeper-data-log-dir")), "{args:?}");
+    }
+
+    #[test]
+    fn the_engine_reads_a_volume_on_the_servers_node_and_changes_nothing_of_it() {
+        let server: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "zk-0"},
+            "spec": {
+                "nodeName": "node7", "tolerations": [{"key": "zookeeper", "operator": "Exists"}],
+                "securityContext": {"runAsUser": 1000, "fsGroup": 1001, "supplementalGroups": [1002]},
+                "containers": [{"name": "zk", "securityContext": {"runAsGroup": 1000}}],
+            },
+        }))
+        .unwrap();
+        let pinned = beside(Some(&server), false, PodTemplate::default());
+        let own = EngineSecurityContext {
+            run_as_user: Some(999),
+            run_as_group: Some(999),
+            fs_group: None,
+            supplemental_groups: vec![1000, 1001, 1002],
+        };
+        assert_eq!(pinned.security_context, Some(own.clone()));
+        assert_eq!(pinned.tolerations.len(), 1);
+        let affinity = serde_json::to_value(pinned.affinity.unwrap()).unwrap();
+        let terms = &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+        assert_eq!(*terms, json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node7"]}]}]));
+
+        // A volume that every node can mount, and a server that is down.
+        for (server, groups) in [(Some(&server), own.supplemental_groups.clone()), (None, Vec::new())] {
+            let anywhere = beside(server, server.is_some(), PodTemplate::default());
+            let security_context = Some(EngineSecurityContext { supplemental_groups: groups, ..own.clone() });
+            assert_eq!(anywhere, PodTemplate { security_context, ..PodTemplate::default() });
+        }
+
+        // What the object says counts.
+        let said = EngineSecurityContext { run_as_user: Some(7), ..EngineSecurityContext::default() };
+        let template = PodTemplate { security_context: Some(said.clone()), ..PodTemplate::default() };
+        assert_eq!(beside(Some(&server), false, template).security_context, Some(said));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use futures::StreamExt;
 
 use super::access::{Access, Endpoint};
 use super::check::EtcdDatabase;
+use super::connect::{base_url, http_client};
 use super::error::TopologyError;
 use super::tree::{Node, Nodes, Tree, join};
 use super::{Body, Facts, Snapshot, SnapshotPart};
@@ -20,6 +21,7 @@ pub const TITLE: &str = "etcd";
 /// The object of a backup.
 pub const OBJECT: &str = "snapshot.db";
 const METHOD: &str = "etcd's maintenance Snapshot call";
+const METRICS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks a member for a snapshot; nothing of it has come when this returns.
 ///
@@ -28,11 +30,14 @@ const METHOD: &str = "etcd's maintenance Snapshot call";
 /// # Errors
 /// As [`TopologyError`] tells them apart.
 pub async fn snapshot(access: &Access, endpoint: &Endpoint, stale: bool) -> Result<Snapshot, TopologyError> {
-    let (client, status) = Client::connect(access, endpoint).await?;
+    let (client, mut status) = Client::connect(access, endpoint).await?;
     if let Some(cause) = status.trouble()
         && !stale
     {
         return Err(TopologyError::NoQuorum { server: TITLE, endpoint: endpoint.to_string(), cause });
+    }
+    if status.db_size_quota == 0 {
+        status.db_size_quota = quota(access, endpoint).await.unwrap_or(0);
     }
     let facts = facts(endpoint, &status, stale && status.trouble().is_some());
     // More than what the member has in its file cannot come, but for the hash.
@@ -45,6 +50,21 @@ pub async fn snapshot(access: &Access, endpoint: &Endpoint, stale: bool) -> Resu
         check: Box::<EtcdDatabase>::default(),
     };
     Ok(Snapshot { facts, parts: vec![part] })
+}
+
+/// How large the database may become, by the member's metrics: before 3.6 its status does not tell. Where metrics have an
+/// address of their own, nobody knows.
+async fn quota(access: &Access, endpoint: &Endpoint) -> Option<i64> {
+    let brief = Access { stall: METRICS_LIMIT.min(access.stall), ..access.clone() };
+    let url = format!("{}/metrics", base_url(access, endpoint));
+    let answer = http_client(&brief).ok()?.get(url).timeout(METRICS_LIMIT).send().await.ok()?;
+    quota_in(&answer.error_for_status().ok()?.text().await.ok()?)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a number of bytes, which Prometheus writes as a float")]
+fn quota_in(metrics: &str) -> Option<i64> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix("etcd_server_quota_backend_bytes "))?;
+    Some(value.trim().parse::<f64>().ok()? as i64)
 }
 
 fn facts(endpoint: &Endpoint, status: &Status, stale: bool) -> Facts {
@@ -168,6 +188,14 @@ mod tests {
         assert!(facts.warnings[0].contains("of the 2000 that its quota allows"), "{:?}", facts.warnings);
         let small = Status { db_size: 100, ..status.clone() };
         assert_eq!(super::facts(&endpoint, &small, false).warnings, [""; 0]);
+    }
+
+    #[test]
+    fn the_quota_stands_among_the_metrics_of_older_members() {
+        let metrics = "# HELP etcd_server_quota_backend_bytes Current backend storage quota size in bytes.\n\
+                       # TYPE etcd_server_quota_backend_bytes gauge\netcd_server_quota_backend_bytes 2.147483648e+09\n";
+        assert_eq!(quota_in(metrics), Some(2_147_483_648));
+        assert_eq!(quota_in("# nothing\n"), None);
     }
 
     #[test]

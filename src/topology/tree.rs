@@ -61,7 +61,16 @@ async fn open_one(
     })
 }
 
-/// A root as this server's plugin of Vitess has it: Consul's keys begin without a slash, the others' with one.
+/// A root as this server's plugin of Vitess understands it: Consul's keys never begin with a slash, ZooKeeper's always do,
+/// and etcd's as the root is written.
+pub fn root_of(server: TopologyServer, root: &str) -> String {
+    match server {
+        TopologyServer::Etcd => root.trim_end_matches('/').to_owned(),
+        TopologyServer::Consul | TopologyServer::Zookeeper => root_for(server, root),
+    }
+}
+
+/// A root of another kind of server as people write it for this one.
 pub fn root_for(server: TopologyServer, root: &str) -> String {
     let bare = root.trim_matches('/');
     match server {
@@ -80,7 +89,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_is_spelled_as_the_plugin_of_the_server_does() {
+    fn a_root_is_read_as_the_plugin_of_the_server_does() {
+        for (server, root, spelled) in [
+            (TopologyServer::Etcd, "vitess/global", "vitess/global"),
+            (TopologyServer::Etcd, "/vitess/global/", "/vitess/global"),
+            (TopologyServer::Etcd, "/", ""),
+            (TopologyServer::Zookeeper, "vitess/global", "/vitess/global"),
+            (TopologyServer::Consul, "/vitess/global", "vitess/global"),
+        ] {
+            assert_eq!(root_of(server, root), spelled);
+        }
+        assert_eq!(join("", "cells/zone1/CellInfo"), "/cells/zone1/CellInfo");
+    }
+
+    #[test]
+    fn a_root_is_spelled_for_another_kind_of_server() {
         for (server, root, spelled) in [
             (TopologyServer::Etcd, "vitess/global", "/vitess/global"),
             (TopologyServer::Zookeeper, "/vitess/zone1/", "/vitess/zone1"),

@@ -5,6 +5,7 @@
 mod ground;
 
 mod backup;
+mod faults;
 mod gitops;
 mod healing;
 mod inventory;

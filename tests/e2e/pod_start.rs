@@ -76,6 +76,24 @@ impl Drop for Aside<'_> {
     }
 }
 
+/// A VTOrc that watches the shard, until this is dropped.
+struct Vtorc<'a>(&'a Ground);
+
+impl<'a> Vtorc<'a> {
+    fn start(ground: &'a Ground) -> Self {
+        ground.lib("start_vtorc");
+        Self(ground)
+    }
+}
+
+impl Drop for Vtorc<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.try_lib("stop_vtorc") {
+            eprintln!("vtorc goes on: {error}");
+        }
+    }
+}
+
 #[test]
 fn a_shard_grows_from_two_to_four_tablets_started_at_once_while_its_first_backup_is_made() {
     let ground = Ground::take();
@@ -148,6 +166,7 @@ fn a_labelled_pod_in_planetscales_layout_is_injected_restored_by_what_git_says_n
         &format!("  backup: {{atOrBefore: \"{at}\"}}\n"),
     ));
 
+    let vtorc = Vtorc::start(&ground);
     ground.apply(&with_images(&ground, PLANETSCALE));
     ground.lib("wait_serving 112");
     let pod = ground.get("pod", "zone1-0000000112-0").unwrap();
@@ -158,9 +177,10 @@ fn a_labelled_pod_in_planetscales_layout_is_injected_restored_by_what_git_says_n
     let told = pod_of(&restore, "zone1-0000000112-0");
     assert_eq!(told["backupName"], name.as_str(), "{told:#}");
     assert_eq!(told["tabletAlias"], "zone1-0000000112", "{told:#}");
-    // Its vttablet has --restore-from-backup too and found data: replication is VTOrc's then, which is not here.
-    ground.lib("start_replication 112");
+    // Its vttablet has --restore-from-backup too and found data: replication is VTOrc's to start then.
+    ground.lib(&format!("{SOCKETS_OF_PLANETSCALE} await 120 'replication by vtorc' replicating 112"));
     ground.lib(&format!("{SOCKETS_OF_PLANETSCALE} same_rows 100 112"));
+    ground.lib("wait_vtorc_content 112");
     ground.lib("vtctldclient ValidateShard --ping-tablets commerce/0");
 
     // Started again it has data, and its init containers cost next to nothing.
@@ -176,6 +196,9 @@ fn a_labelled_pod_in_planetscales_layout_is_injected_restored_by_what_git_says_n
     let took = time("vitess-backup-restore", "finishedAt").duration_since(time("vitess-backup-install", "startedAt"));
     assert!(took.as_secs() <= 2, "two init containers took {took:?}");
     ground.lib("wait_serving 112");
+    ground.lib(&format!("{SOCKETS_OF_PLANETSCALE} wait_caught_up 112"));
+    ground.lib("wait_vtorc_content 112");
+    drop(vtorc);
     ground.lib("remove_tablet 112");
     ground.delete(RESTORES, "planetscale");
 }

@@ -30,7 +30,7 @@ pub fn onto_tablet(ground: &Ground, name: &str, storage: &str, uid: u32, backup:
 }
 
 /// `PersistentVolumeClaim` of a tablet that does not run yet.
-fn claim_yaml(name: &str) -> String {
+pub fn claim_yaml(name: &str) -> String {
     format!(
         "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec:\n  accessModes: [ReadWriteOnce]\n  \
          resources: {{requests: {{storage: 2Gi}}}}\n"

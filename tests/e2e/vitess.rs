@@ -1,7 +1,7 @@
 //! Vitess proves it: it restores ours, and we restore its, with each codec.
 
 use crate::backup::{backup_yaml, storage_yaml};
-use crate::ground::Ground;
+use crate::ground::{Ground, matrix_is_whole, seed};
 use crate::restore::onto_tablet;
 
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
@@ -23,15 +23,10 @@ const OTHERS: [Codec; 4] = [
 
 /// One round per codec takes 1 to 2 minutes: `make test` draws one, `make test-all` (`VBO_MATRIX=whole`) takes all.
 fn drawn() -> Vec<Codec> {
-    if std::env::var("VBO_MATRIX").is_ok_and(|matrix| matrix == "whole") {
+    if matrix_is_whole() {
         return OTHERS.into_iter().collect();
     }
-    let seed = std::env::var("VBO_SEED").ok().map(|seed| seed.parse().expect("VBO_SEED is a number"));
-    let seed = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
-        now.as_secs()
-    });
-    println!("VBO_SEED={seed}");
+    let seed = seed();
     OTHERS.into_iter().nth(usize::try_from(seed % OTHERS.len() as u64).expect("a small number")).into_iter().collect()
 }
 

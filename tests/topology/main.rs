@@ -1,8 +1,5 @@
-//! Topology servers, real ones: what is backed up of them is restored, with their own programs and without; and what goes wrong
-//! with them is told apart.
-//!
-//! Consul takes minutes to build: it is real with `VBO_MATRIX=whole`, and otherwise an answering machine with what it said
-//! (`consul`). etcd and ZooKeeper are always real.
+//! Topology servers, real ones: what is backed up of them is restored, with their own programs and without; what goes wrong
+//! with them is told apart; and Vitess goes on with what comes back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
 
 mod consul;
@@ -13,6 +10,7 @@ mod servers;
 mod support;
 mod tls;
 mod transfer;
+mod vitess;
 mod zookeeper;
 
 use std::path::{Path, PathBuf};
@@ -105,9 +103,4 @@ fn with_user(access: &Access, name: &str, password: &str) -> Access {
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Whether everything is to be real, whatever it takes.
-fn whole_matrix() -> bool {
-    std::env::var_os("VBO_MATRIX").is_some_and(|value| value == "whole")
 }

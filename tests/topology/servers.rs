@@ -135,7 +135,7 @@ impl Etcd {
 
     pub fn wait_healthy(&mut self) {
         let endpoint = self.endpoint.clone();
-        self.process.wait("healthy", || ctl(&endpoint, &["endpoint", "health"]).is_ok());
+        self.process.wait("healthy", || etcdctl(&endpoint, &["endpoint", "health"]).is_ok());
     }
 
     pub fn access(&self) -> Access {
@@ -143,11 +143,12 @@ impl Etcd {
     }
 
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        ctl(&self.endpoint, arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
+        etcdctl(&self.endpoint, arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
     }
 }
 
-fn ctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
+/// What etcdctl answers, or complains of.
+pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(built("etcd").join("etcdctl"));
     command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint, "--command-timeout", "5s"]).args(arguments);
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -229,6 +230,8 @@ pub struct Consul {
     pub process: Process,
     pub endpoint: String,
     pub secure: String,
+    /// Where others join it.
+    serf: String,
 }
 
 /// The management token of every Consul here.
@@ -237,8 +240,13 @@ pub const CONSUL_TOKEN: &str = "6a253b9c-3c1b-4bd1-9d4f-0b3f9c0d7a55";
 impl Consul {
     /// One server that leads itself, with ACLs that let nobody in without a token.
     pub fn start() -> Self {
+        Self::start_with_policy("deny")
+    }
+
+    /// The same, with `allow` or `deny` for who has no token.
+    pub fn start_with_policy(policy: &str) -> Self {
         let acl = format!(
-            "acl {{ enabled = true default_policy = \"deny\" tokens {{ initial_management = \"{CONSUL_TOKEN}\" }} }}"
+            "acl {{ enabled = true default_policy = \"{policy}\" tokens {{ initial_management = \"{CONSUL_TOKEN}\" }} }}"
         );
         let mut consul = Self::launch(1, &acl);
         let endpoint = consul.endpoint.clone();
@@ -249,13 +257,35 @@ impl Consul {
         consul
     }
 
+    /// One server of two, the other of which is gone: it has data and no leader.
+    pub fn leaderless() -> Self {
+        let mut consul = Self::launch(2, "");
+        let other = Self::launch(2, &format!("retry_join = [\"{}\"]", consul.serf));
+        let endpoint = consul.endpoint.clone();
+        consul.process.wait("led", || get(&endpoint, "/v1/kv/none").is_some_and(|text| text.contains("HTTP/1.1 404")));
+        drop(other);
+        consul.process.wait("alone", || {
+            get(&endpoint, "/v1/status/leader").is_some_and(|text| text.trim_end().ends_with("\"\""))
+        });
+        consul
+    }
+
+    /// What every program of Vitess's is told of it.
+    pub fn flags(&self) -> Vec<String> {
+        vec![
+            "--topo-implementation=consul".to_owned(),
+            format!("--topo-global-server-address={}", self.endpoint),
+            "--topo-global-root=vitess/global".to_owned(),
+        ]
+    }
+
     /// One server of so many, with these settings besides.
     pub fn launch(expect: u8, settings: &str) -> Self {
         let [http, https, serf, server] = std::array::from_fn(|_| free_port());
         let process = Process::start(|directory| {
             let lines = format!(
-                "server = true\nbootstrap_expect = {expect}\nnode_name = \"test\"\nbind_addr = \"127.0.0.1\"\n\
-                 client_addr = \"127.0.0.1\"\ndata_dir = \"data\"\nlog_level = \"warn\"\n\
+                "server = true\nbootstrap_expect = {expect}\nnode_name = \"of-{http}\"\nbind_addr = \"127.0.0.1\"\n\
+                 client_addr = \"127.0.0.1\"\ndisable_update_check = true\ndata_dir = \"data\"\nlog_level = \"warn\"\n\
                  performance {{ raft_multiplier = 1 }}\nconnect {{ enabled = false }}\n\
                  ports {{ http = {http} https = {https} serf_lan = {serf} server = {server} serf_wan = -1 dns = -1 grpc = -1 \
                  grpc_tls = -1 }}\n{settings}\n"
@@ -263,7 +293,8 @@ impl Consul {
             fs::write(directory.join("consul.hcl"), lines).unwrap();
             [&text(&built("consul")), "agent", "-config-file=consul.hcl"].map(str::to_owned).into()
         });
-        Self { process, endpoint: format!("127.0.0.1:{http}"), secure: format!("https://127.0.0.1:{https}") }
+        let [endpoint, serf] = [http, serf].map(|port| format!("127.0.0.1:{port}"));
+        Self { process, endpoint, secure: format!("https://127.0.0.1:{https}"), serf }
     }
 }
 

@@ -8,11 +8,12 @@ use vitess_backup::engine::topology::{BackupOptions, Done, to_server};
 use vitess_backup::progress::Quiet;
 use vitess_backup::topology::tree::{self, Nodes, Tree};
 use vitess_backup::topology::zookeeper::DataDirectories;
-use vitess_backup::topology::{Access, TopologyError};
+use vitess_backup::topology::{Access, TlsFiles, TopologyError};
 
 use crate::proxy::Proxy;
 use crate::servers::{Zookeeper, four_letters};
 use crate::support::mysql::free_port;
+use crate::tls::Authority;
 use crate::{Case, access, started, with_user};
 
 const ROOT: &str = "/vitess/global";
@@ -122,6 +123,8 @@ async fn a_user_without_all_rights_is_denied() {
     assert_eq!(denied.failure().reason, Reason::TopologyDenied, "{denied}");
     let allowed = tree::open(ZOOKEEPER, &with_user(&access(&zookeeper.endpoint), "root", "secret")).await.unwrap();
     allowed.write("/", "new", b"x", None).await.unwrap();
+    // Who has no rights on what is above may write below it.
+    open(&zookeeper.endpoint).await.write("/new", "a/b", b"y", None).await.unwrap();
 }
 
 #[tokio::test]
@@ -155,4 +158,37 @@ async fn of_a_snapshot_that_breaks_off_nothing_is_kept() {
         std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
     });
     case.refused(ZOOKEEPER, &access(&dies.address), Reason::TopologyBrokenOff).await;
+}
+
+#[tokio::test]
+async fn tls_that_does_not_fit_is_told_apart_and_tls_that_fits_works() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let key = fs::read_to_string(authority.file("tls.key")).unwrap()
+        + &fs::read_to_string(authority.file("tls.crt")).unwrap();
+    fs::write(authority.file("both.pem"), key).unwrap();
+    let secure = free_port();
+    let settings = format!(
+        "secureClientPort={secure}\nsecureClientPortAddress=127.0.0.1\n\
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+         ssl.keyStore.location={0}/both.pem\nssl.keyStore.type=PEM\nssl.trustStore.location={0}/ca.crt\n\
+         ssl.trustStore.type=PEM\nssl.clientAuth=need\n",
+        authority.path().display()
+    );
+    let mut zookeeper = Zookeeper::launch("zookeeper39", &settings, |_| {});
+    zookeeper.wait_serving();
+    let address = format!("127.0.0.1:{secure}");
+    let with = |tls: TlsFiles| Access { tls, ..access(&format!("https://{address}")) };
+    let reason = |opened: Result<Box<dyn Tree>, TopologyError>| opened.err().map(|error| error.failure().reason);
+
+    let fits = tree::open(ZOOKEEPER, &with(TlsFiles::in_directory(authority.path()))).await;
+    let tree = fits.unwrap_or_else(|error| panic!("{error}\n{}", zookeeper.process.log()));
+    tree.write(ROOT, "metadata/a", b"x", None).await.unwrap();
+    let plain = tree::open(ZOOKEEPER, &access(&address)).await;
+    assert_eq!(reason(plain), Some(Reason::TopologyTlsFailed));
+    let stranger = TlsFiles { ca: Some(other.file("ca.crt")), identity: None };
+    assert_eq!(reason(tree::open(ZOOKEEPER, &with(stranger)).await), Some(Reason::TopologyTlsFailed));
+
+    let admin =
+        Access { tls: TlsFiles::in_directory(authority.path()), ..access(&format!("https://{}", zookeeper.admin)) };
+    Case::new().refused(ZOOKEEPER, &admin, Reason::TopologyTlsFailed).await;
 }

@@ -22,8 +22,8 @@ pub fn page() -> String {
         page += &row(&[&format!("`{reason}`"), means, remedy, if *heals { "yes" } else { "no" }]);
     }
     page += "\nOther reasons of `EngineRunning` are the pod's own: `Unschedulable`, `ImagePullBackOff`, \
-             `CreateContainerConfigError` and the like, with the scheduler's or the kubelet's words. After 15 minutes the run \
-             has failed with `EngineLost`, and nothing was touched.\n\n\
+             `CreateContainerConfigError` and the like, with the scheduler's or the kubelet's words. After 15 minutes the \
+             reason is `NotStarted`, the run has failed with `EngineLost`, and nothing was touched.\n\n\
              ## A run has failed\n\n\
              `status.failure` has the reason, what happened, what to do, and the end of the engine's log. It stays when the \
              pod is gone. A failed run is never repeated on the same object, because its spec cannot change: correct the \

@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::catalogue::RemoveDone;
 use crate::progress::{Monitor, Step};
 use crate::storage::{BackupHandle, BackupStorage, StorageError, StoredObject};
+use crate::topology::TopologyError;
 
 const AT_A_TIME: usize = 8;
 
@@ -77,13 +78,15 @@ fn lacks(descriptor: &Descriptor, objects: &[StoredObject]) -> Option<String> {
 /// The backup of this name, with its descriptor.
 ///
 /// # Errors
-/// `BackupNotFound`, `NoCompleteBackup`, `ManifestUnusable`.
+/// `BackupNotFound`, `NoCompleteBackup`, and `Topology` for a descriptor that cannot be read.
 pub(super) async fn find(storage: &BackupStorage, name: &str) -> Result<(BackupHandle, Descriptor), EngineError> {
     let directory = directory()?;
     let handle = storage.backup(&directory, name)?;
     match look(&handle).await? {
         Look::Complete(descriptor) => Ok((handle, *descriptor)),
-        Look::Unreadable(cause) => Err(EngineError::ManifestUnusable { backup: name.to_owned(), cause }),
+        Look::Unreadable(cause) => {
+            Err(TopologyError::Damaged { server: "a topology server", object: OBJECT.to_owned(), cause }.into())
+        }
         Look::Missing if handle.objects().await?.is_empty() => {
             Err(EngineError::BackupNotFound { shard: directory, name: name.to_owned() })
         }

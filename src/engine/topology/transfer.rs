@@ -7,7 +7,7 @@ use crate::engine::{EngineError, Interrupt};
 use crate::progress::{Monitor, Step};
 use crate::topology::access::{Endpoint, endpoints};
 use crate::topology::records::{Area, CellPart, Differences, Document, FORMAT, Record, cell_of, differences, records};
-use crate::topology::tree::{self, Tree, root_for};
+use crate::topology::tree::{self, Tree, root_for, root_of};
 use crate::topology::{Access, TopologyError};
 
 /// A topology: its server, and where Vitess's global root is in it.
@@ -36,7 +36,7 @@ pub struct ExportOptions {
 pub async fn export(options: &ExportOptions, monitor: &dyn Monitor) -> Result<Document, EngineError> {
     let ExportOptions { from, cells: wanted } = options;
     monitor.step(Step::ReadingTopology);
-    let root = root_for(from.server, &from.root);
+    let root = root_of(from.server, &from.root);
     let global = tree::open(from.server, &from.access).await?;
     let mut document = Document {
         format: FORMAT.to_owned(),
@@ -54,9 +54,7 @@ pub async fn export(options: &ExportOptions, monitor: &dyn Monitor) -> Result<Do
     }
     let infos = document.cell_infos();
     if let Some(missing) = wanted.iter().find(|cell| !infos.contains_key(*cell)) {
-        let known: Vec<&str> = infos.keys().map(String::as_str).collect();
-        let text = format!("there is no cell {missing}; there are {}", known.join(", "));
-        return Err(EngineError::InvalidArguments(text));
+        return Err(no_cell(missing, &infos));
     }
     for (cell, (address, cell_root)) in infos {
         if !wanted.is_empty() && !wanted.contains(&cell) {
@@ -65,11 +63,16 @@ pub async fn export(options: &ExportOptions, monitor: &dyn Monitor) -> Result<Do
         monitor.note(&format!("reading cell {cell}"));
         let address = from.cell_addresses.get(&cell).unwrap_or(&address);
         let server = open_at(from, address, &cell).await?;
-        let cell_root = root_for(from.server, &cell_root);
+        let cell_root = root_of(from.server, &cell_root);
         let records = records(Area::Cell, &server.read(&cell_root).await?);
         document.cells.insert(cell, CellPart { root: cell_root, records });
     }
     Ok(document)
+}
+
+fn no_cell<T>(missing: &str, infos: &BTreeMap<String, T>) -> EngineError {
+    let known: Vec<&str> = infos.keys().map(String::as_str).collect();
+    EngineError::InvalidArguments(format!("there is no cell {missing}; there are {}", known.join(", ")))
 }
 
 async fn open_at(side: &Side, address: &str, cell: &str) -> Result<Box<dyn Tree>, EngineError> {
@@ -114,9 +117,13 @@ pub async fn plan_import(
     let unreadable = |cause: String| {
         EngineError::from(TopologyError::Unreadable { what: "a record of the export".to_owned(), cause })
     };
+    let infos = document.cell_infos();
+    if let Some(missing) = wanted.iter().find(|cell| !infos.contains_key(*cell)) {
+        return Err(no_cell(missing, &infos));
+    }
     let chosen = |cell: &str| wanted.is_empty() || wanted.contains(cell);
     let global = rewritten(document, to, address, &chosen);
-    let root = root_for(to.server, &to.root);
+    let root = root_of(to.server, &to.root);
     let server = tree::open(to.server, &to.access).await?;
     let found = differences(Area::Global, &root, &global, &server.read(&root).await?).map_err(unreadable)?;
     let mut areas = vec![(server, found)];
@@ -124,7 +131,7 @@ pub async fn plan_import(
         if !chosen(cell) {
             continue;
         }
-        let root = root_for(to.server, root);
+        let root = root_over_there(document, to, root);
         let server = match to.cell_addresses.get(cell) {
             Some(address) => open_at(to, address, cell).await?,
             None => tree::open(to.server, &to.access).await?,
@@ -141,11 +148,16 @@ fn rewritten(document: &Document, to: &Side, address: &str, chosen: &dyn Fn(&str
     global.retain(|path, _| cell_of(path).is_none_or(chosen));
     for (path, record) in &mut global {
         let Some(cell) = cell_of(path) else { continue };
-        let root = root_for(to.server, record.text("root").unwrap_or_default());
+        let root = root_over_there(document, to, record.text("root").unwrap_or_default());
         let address = bare(to.cell_addresses.get(cell).map_or(address, String::as_str));
         *record = record.with_texts(&[("server_address", &address), ("root", &root)]);
     }
     global
+}
+
+/// A cell's root, which is to be the same in a server of the same kind.
+fn root_over_there(document: &Document, to: &Side, root: &str) -> String {
+    if document.server == to.server { root.to_owned() } else { root_for(to.server, root) }
 }
 
 /// Addresses as Vitess's programs take them: without a scheme.

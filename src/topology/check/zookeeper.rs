@@ -159,8 +159,9 @@ impl Check for ZookeeperLog {
     }
 
     fn finish(self: Box<Self>) -> Result<Learned, String> {
-        let LogRecords { pending, whole, .. } = self.records;
-        if whole < 16 || !pending.is_empty() {
+        let LogRecords { pending, whole, ended, .. } = self.records;
+        // What was stored ends with a whole record.
+        if whole < 16 || !pending.is_empty() || ended {
             return Err("it is cut short".to_owned());
         }
         Ok(Learned::default())
@@ -175,7 +176,7 @@ pub struct LogRecords {
     pub whole: u64,
     /// Its zxid.
     pub last: Option<u64>,
-    /// The zeros that come after the last record have begun.
+    /// What comes after the last record has begun: zeros that are reserved for more, or a record that was never finished.
     pub ended: bool,
 }
 
@@ -183,7 +184,8 @@ const HEADER: usize = 16;
 
 impl LogRecords {
     /// # Errors
-    /// For what is no log, and for a record whose checksum is another: one that is still being written is cut short, not that.
+    /// For what is no log, and for a record that is there to its end and whose checksum is another. One without its end is
+    /// being written, or was when the server died: a server that starts on it takes the log to end before it.
     pub fn take(&mut self, chunk: &[u8]) -> Result<(), String> {
         if self.ended {
             return Ok(());
@@ -235,9 +237,13 @@ impl LogRecords {
         if bytes.len() <= end {
             return Ok(None);
         }
+        if bytes[end] != b'B' {
+            self.ended = true;
+            return Ok(None);
+        }
         let mut adler = Adler::default();
         adler.update(&bytes[12..end]);
-        if adler.value() != sum || bytes[end] != b'B' {
+        if adler.value() != sum {
             return Err("a record of it does not have its checksum".to_owned());
         }
         // clientId (8), cxid (4), zxid (8).
@@ -322,9 +328,13 @@ pub(crate) mod tests {
         let mut changed = whole.clone();
         changed[40] ^= 1;
         assert!(verdict(Box::<ZookeeperLog>::default(), &changed).unwrap_err().contains("checksum"));
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() = 0;
+        assert!(verdict(Box::<ZookeeperLog>::default(), &changed).unwrap_err().contains("cut short"));
 
-        // As it stands on a server's disk: zeros reserved behind, or a record half written.
-        for tail in [vec![0; 100], vec![0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 50, 1, 2, 3]] {
+        // As it stands on a server's disk: zeros reserved behind, or a record half written, in place of these or at the end.
+        let half = [0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 50, 1, 2, 3];
+        for tail in [vec![0; 100], half.to_vec(), [half.as_slice(), &[0; 100]].concat()] {
             let mut records = LogRecords::default();
             for chunk in [whole.as_slice(), &tail].concat().chunks(11) {
                 records.take(chunk).unwrap();

@@ -117,6 +117,11 @@ fn with_logs(directories: &DataDirectories, snapshot: Numbered) -> Result<Chosen
     let newest = found.last().cloned();
     let (mut logs, mut last) = (Vec::new(), snapshot.zxid);
     for log in found.split_off(first) {
+        if !follows(last, log.zxid) {
+            let object = log.path.display().to_string();
+            let cause = format!("transactions are missing between 0x{last:x} and it: a log was removed");
+            return Err(Trouble::Told(TopologyError::Damaged { server: TITLE, object, cause }));
+        }
         let mut records = LogRecords::default();
         let read = feed(&log.path, |chunk| records.take(chunk))?;
         if let Err(problem) = read
@@ -131,7 +136,22 @@ fn with_logs(directories: &DataDirectories, snapshot: Numbered) -> Result<Chosen
             logs.push((log, records.whole));
         }
     }
+    if logs.is_empty() {
+        // A server writes a log with the first session of its first client.
+        let endpoint = directories.logs.display().to_string();
+        let cause =
+            "it has no transaction logs, without which a snapshot is not exact: name the directory that the server's \
+                     dataLogDir names"
+                .to_owned();
+        return Err(Trouble::Told(TopologyError::NotSupported { server: TITLE, endpoint, cause }));
+    }
     Ok(Chosen { snapshot, logs, last })
+}
+
+/// Whether a log that begins with `first` leaves nothing out after `last`: transactions are counted in the low half of their
+/// numbers, from 1 for each leader, whose number is the high half.
+fn follows(last: u64, first: u64) -> bool {
+    first <= last.saturating_add(1) || (first >> 32 > last >> 32 && first & u64::from(u32::MAX) == 1)
 }
 
 /// The files of this name in the directory, or in its `version-2`.
@@ -142,8 +162,8 @@ fn numbered(directory: &Path, prefix: &str) -> Result<Vec<Numbered>, TopologyErr
     for entry in fs::read_dir(&directory).map_err(|error| unreadable(&directory, &error))? {
         let path = entry.map_err(|error| unreadable(&directory, &error))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // snapshot.<zxid>.gz where snapshots are compressed.
-        let number = name.strip_prefix(prefix).map(|rest| rest.strip_suffix(".gz").unwrap_or(rest));
+        // snapshot.<zxid>.gz or .snappy where snapshots are compressed.
+        let number = name.strip_prefix(prefix).map(|rest| rest.split_once('.').map_or(rest, |(number, _)| number));
         if let Some(zxid) = number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
             found.push(Numbered { zxid, path });
         }
@@ -253,16 +273,59 @@ mod tests {
     fn a_log_that_is_damaged_before_the_newest_one_is_an_error_and_a_half_record_in_the_newest_is_not() {
         let mut broken = log(&[4, 5]);
         broken[40] ^= 1;
-        let files =
-            [("snapshot.3", snapshot(b"x")), ("log.1", log(&[1])), ("log.4", broken.clone()), ("log.6", log(&[6]))];
-        let (_root, directories) = directory(&files);
+        let begin = [("snapshot.3", snapshot(b"x")), ("log.1", log(&[1, 2, 3]))];
+        let (_root, directories) = directory(&[&begin[..], &[("log.4", broken), ("log.6", log(&[6]))]].concat());
         assert!(matches!(choose(&directories), Err(TopologyError::Damaged { .. })));
         let whole = log(&[4]).len() as u64;
         let mut torn = log(&[4, 5]);
         *torn.last_mut().unwrap() = 0;
-        let (_root, directories) = directory(&[("snapshot.3", snapshot(b"x")), ("log.4", torn)]);
+        let (_root, directories) = directory(&[&begin[..], &[("log.4", torn.clone())]].concat());
         let chosen = choose(&directories).unwrap();
-        assert_eq!((chosen.logs[0].1, chosen.last), (whole, 4));
+        assert_eq!((chosen.logs[1].1, chosen.last), (whole, 4));
+
+        // A server that died while it wrote, and was started again, goes on with a new log.
+        let (_root, directories) = directory(&[&begin[..], &[("log.4", torn), ("log.5", log(&[5, 6]))]].concat());
+        let chosen = choose(&directories).unwrap();
+        assert_eq!((names(&chosen)[1..].join(" "), chosen.last), ("log.1 log.4 log.5".to_owned(), 6));
+    }
+
+    #[test]
+    fn a_snapshot_without_all_the_transactions_that_follow_it_is_refused() {
+        let (_root, directories) = directory(&[("snapshot.3", snapshot(b"x"))]);
+        let none = choose(&directories).unwrap_err();
+        assert!(
+            matches!(none, TopologyError::NotSupported { .. }) && none.to_string().contains("dataLogDir"),
+            "{none}"
+        );
+
+        let with = |logs: &[(&str, Vec<u8>)]| {
+            let (_root, directories) = directory(&[&[("snapshot.100000003", snapshot(b"x"))][..], logs].concat());
+            choose(&directories)
+        };
+        for (logs, last) in [
+            (vec![("log.100000004", log(&[0x1_0000_0004]))], 0x1_0000_0004),
+            // Another leader begins to count anew.
+            (vec![("log.300000001", log(&[0x3_0000_0001]))], 0x3_0000_0001),
+            (vec![("log.100000001", log(&[0x1_0000_0003])), ("log.200000001", log(&[0x2_0000_0001]))], 0x2_0000_0001),
+        ] {
+            assert_eq!(with(&logs).unwrap().last, last, "{:?}", logs[0].0);
+        }
+        for logs in [
+            vec![("log.100000006", log(&[0x1_0000_0006]))],
+            vec![("log.200000002", log(&[0x2_0000_0002]))],
+            vec![("log.100000004", log(&[0x1_0000_0004])), ("log.100000006", log(&[0x1_0000_0006]))],
+        ] {
+            let missing = with(&logs).unwrap_err();
+            assert!(missing.to_string().contains("transactions are missing"), "{:?}: {missing}", logs[0].0);
+        }
+    }
+
+    #[test]
+    fn of_a_snapshot_that_snappy_compressed_it_is_said_that_it_cannot_be_checked() {
+        let stored = b"\x82SNAPPY\0\0\0\0\x01".to_vec();
+        let (_root, directories) = directory(&[("snapshot.3.snappy", stored), ("log.1", log(&[1, 2, 3]))]);
+        let unknown = choose(&directories).unwrap_err();
+        assert!(unknown.to_string().contains("snapshot.3.snappy") && unknown.to_string().contains("gz"), "{unknown}");
     }
 
     #[test]

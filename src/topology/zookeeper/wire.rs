@@ -161,22 +161,35 @@ impl Client {
         }
     }
 
-    /// Makes `path` and what is missing above it; false when it is there already.
+    /// Makes `path` and what is missing above it; false when it is there already. What is there is not asked for: who may
+    /// write below it need not have the right to make it.
     pub async fn create_with_parents(&mut self, path: &str, value: &[u8]) -> Result<bool, TopologyError> {
-        for (at, _) in path.match_indices('/').skip(1) {
+        if let Some(made) = self.create(path, value).await? {
+            return Ok(made);
+        }
+        let mut missing = Vec::new();
+        for (at, _) in path.match_indices('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
+            if self.create(&path[..at], b"").await?.is_some() {
+                break;
+            }
+            missing.push(at);
+        }
+        for at in missing.into_iter().rev() {
             self.create(&path[..at], b"").await?;
         }
-        self.create(path, value).await
+        Ok(self.create(path, value).await?.unwrap_or(false))
     }
 
-    async fn create(&mut self, path: &str, value: &[u8]) -> Result<bool, TopologyError> {
+    /// `None`: what is above it is missing.
+    async fn create(&mut self, path: &str, value: &[u8]) -> Result<Option<bool>, TopologyError> {
         let mut request = Writer::default();
         request.bytes(path.as_bytes()).bytes(value);
         request.int(1).int(ALL_RIGHTS).bytes(b"world").bytes(b"anyone");
         request.int(0);
         match self.call(CREATE, &request).await? {
-            (0, _) => Ok(true),
-            (NODE_EXISTS, _) => Ok(false),
+            (0, _) => Ok(Some(true)),
+            (NODE_EXISTS, _) => Ok(Some(false)),
+            (NO_NODE, _) => Ok(None),
             (code, _) => Err(self.failed("make a znode", code)),
         }
     }

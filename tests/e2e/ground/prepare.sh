@@ -11,9 +11,9 @@ exec </dev/null
 "$GROUND/vitess/build.sh" host
 "$GROUND/mariadb/build.sh"
 for server in versitygw s3s-fs azurite fake-gcs-server; do "$GROUND/storage/build.sh" "$server"; done
-for server in zookeeper39 zookeeper38; do "$GROUND/topology/build.sh" "$server"; done
-[ "${VBO_MATRIX:-}" != whole ] || "$GROUND/topology/build.sh" consul
+for server in zookeeper39 zookeeper38 consul; do "$GROUND/topology/build.sh" "$server"; done
 "$GROUND/kubernetes/build.sh"
 make -s -C "$GROUND/../../.." image
 "$GROUND/vitess/image.sh" build
 "$GROUND/mariadb/image.sh" build
+for server in zookeeper consul; do "$GROUND/topology/image.sh" "$server" build; done

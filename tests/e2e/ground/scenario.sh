@@ -5,6 +5,8 @@
 . "$GROUND/vitess/lib.sh"
 # shellcheck source-path=SCRIPTDIR
 . "$GROUND/mariadb/lib.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/topology/lib.sh"
 
 # tablet_exec UID SCRIPT [CONTAINER]: a shell script in one of the tablet's containers.
 tablet_exec() { in_namespace exec "$(tablet_pod "$1")" -c "${3:-mysqld}" -- bash -c "$2"; }
@@ -26,6 +28,41 @@ put_aside() {
 }
 bring_back() {
   in_namespace scale "statefulset/$(tablet_alias "$1")" --replicas=1 >/dev/null && wait_serving "$1" && wait_caught_up "$1" 240
+}
+
+# start_vtorc, stop_vtorc: with it, replication that stands still is started by it and by nobody else.
+start_vtorc() {
+  with_our_image < "$VITESS/manifests/vtorc.yaml" | in_namespace apply -f - >/dev/null &&
+    in_namespace rollout status deploy/vtorc --timeout=120s >/dev/null
+}
+stop_vtorc() {
+  in_namespace delete deploy/vtorc --ignore-not-found >/dev/null &&
+    in_namespace wait pod -l planetscale.com/component=vtorc --for=delete --timeout=60s >/dev/null
+}
+
+# vtorc_says PATH: what its HTTP API answers, as one line of JSON.
+vtorc_says() {
+  # shellcheck disable=SC2016
+  in_namespace exec deploy/vtorc -- bash -c '
+    exec 3<>/dev/tcp/localhost/16000 && printf "GET %s HTTP/1.0\r\n\r\n" "$1" >&3 && cat <&3' vtorc_says "$1" |
+    sed '1,/^\r*$/d' | tr -d '\n'
+}
+
+# vtorc_knows UID: it has looked at that tablet's MySQL.
+vtorc_knows() { vtorc_says /api/database-state | grep -q "$(tablet_alias "$1")"; }
+
+# vtorc_is_content: it finds nothing to mend, and no tablet that is behind, wrong or has transactions of its own.
+vtorc_is_content() {
+  local path said
+  for path in /api/detection-analysis /api/problems /api/errant-gtids; do
+    said=$(vtorc_says "$path") || return 1
+    [[ $said == null || $said == '[]' ]] || { say "vtorc says of $path: $said"; return 1; }
+  done
+}
+
+# wait_vtorc_content UID: until it knows that tablet too and is content.
+wait_vtorc_content() {
+  await 60 "vtorc to know of tablet $1" vtorc_knows "$1" && { await 60 'vtorc to be content' vtorc_is_content || vtorc_is_content; }
 }
 
 # remove_example_tablets: what examples/pod-start-statefulset.yaml makes: the tablets 110 and 111.
@@ -83,15 +120,42 @@ freeze_operator() {
 }
 thaw_operator() { [ -n "$KUBECONFIG_GIVEN" ] || signal_operator SIGCONT "$1"; }
 
+# stop_operators, start_operators: takes the chart's operators away, so that a test can run its own, and brings them back.
+stop_operators() {
+  kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=0 >/dev/null &&
+    kubectl -n vitess-backup-operator wait pod -l app.kubernetes.io/name=vitess-backup-operator --for=delete --timeout=60s >/dev/null
+}
+start_operators() {
+  kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=2 >/dev/null && both_operators_ready 120
+}
+
+# api_server_away SECONDS: kills the API server, keeps it from being started again for so long, and waits until it answers. Etcd,
+# the kubelet and every pod go on.
+api_server_away() {
+  [ -z "$KUBECONFIG_GIVEN" ] || { say "the API server of a cluster that was given is not ours to kill"; return 1; }
+  # shellcheck disable=SC2016
+  in_node bash -c '
+    server=$(pgrep -x kube-apiserver) && keeper=$(ps -o ppid= -p "$server") || exit 1
+    trap "kill -CONT $keeper" EXIT
+    kill -STOP $keeper && kill -KILL "$server" && sleep "$1"
+  ' api_server_away "$1" || return 1
+  await 60 "the API server to answer" kubectl --request-timeout=5s get --raw /readyz
+}
+
 signal_operator() {
   local id
   id=$(kubectl -n vitess-backup-operator get pod "$2" -o 'jsonpath={.status.containerStatuses[0].containerID}') || return 1
   in_node ctr -n k8s.io task kill --signal "$1" "${id#containerd://}"
 }
 
-# vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage.
+# vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage, and the Secret
+# BY_HAND_SECRET at /by-hand-secret when that is set.
 vitess_backup() {
-  local pod=by-hand-$RANDOM$RANDOM reference status=0
+  local pod=by-hand-$RANDOM$RANDOM reference status=0 mount='' volume=''
+  if [ -n "${BY_HAND_SECRET:-}" ]; then
+    mount=', {name: secret, mountPath: /by-hand-secret}'
+    volume="- {name: secret, secret: {secretName: $BY_HAND_SECRET}}"
+  fi
   reference=$(image_ref vitess-backup-operator:dev)
   in_namespace apply -f - >/dev/null <<END
 apiVersion: v1
@@ -107,10 +171,11 @@ spec:
     imagePullPolicy: IfNotPresent
     args: $(jq -nc '$ARGS.positional' --args -- "$@")
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-    volumeMounts: [{name: storage, mountPath: /backup-storage}]
+    volumeMounts: [{name: storage, mountPath: /backup-storage}$mount]
   volumes:
   - name: storage
     persistentVolumeClaim: {claimName: vitess-backups}
+  $volume
 END
   in_namespace wait pod "$pod" --for=jsonpath='{.status.containerStatuses[0].state.terminated}' --timeout=60s >/dev/null || status=1
   in_namespace logs "$pod"

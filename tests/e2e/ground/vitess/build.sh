@@ -1,6 +1,6 @@
 #!/bin/bash
-# build.sh: prints the folder of the Vitess programs (mysqlctl mysqlctld vtbackup vtctld vtctldclient vttablet), and
-# builds them from the Go module first when they are not there. They are static, so they run in any image.
+# build.sh: prints the folder of the Vitess programs (mysqlctl mysqlctld vtbackup vtctld vtctldclient vtorc vttablet),
+# and builds them from the Go module first when they are not there. They are static, so they run in any image.
 # build.sh host: prints a folder of the same that every user of this machine can reach, because Vitess refuses root.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
