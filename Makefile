@@ -77,20 +77,21 @@ kustomize: ## write config/operator.yaml, the kustomize base, from the chart
 
 # --- testing ---------------------------------------------------------------------------------------------------------
 
-# On a machine where nothing is built yet, building is most of it. Tests that wait for servers leave the processor time for it: what
-# later tests need is built beside the integration tests (tests/e2e/ground/prepare.sh), and clippy runs beside the end-to-end
-# tests, each at the lowest priority.
+# On a machine where nothing is built yet, building is most of it; otherwise tests wait for servers more than they work. So the
+# integration tests run beside all that comes after the unit tests: what the cluster needs is built meanwhile
+# (tests/e2e/ground/prepare.sh), and then come the end-to-end tests, with clippy beside them at the lowest priority.
 .PHONY: test
 test: format test-unit ## everything: formatting, clippy, unit, integration, chart, end to end
-	@mkdir -p "$(TARGET_DIR)"; set -m; nice -n 19 $(GROUND)/prepare.sh >"$(TARGET_DIR)/prepare.log" 2>&1 & prepare=$$!; set +m; \
-	  trap 'kill -- "-$$prepare" 2>/dev/null || true' EXIT; \
-	  $(MAKE) test-integration; \
-	  printf '%s waiting for what the cluster needs: %s\n' "$$(date +%T)" "$(TARGET_DIR)/prepare.log" >&2; \
-	  wait "$$prepare" || true
-	@log="$(TARGET_DIR)/lint.log"; set -m; nice -n 19 $(MAKE) lint >"$$log" 2>&1 & lint=$$!; set +m; \
-	  trap 'kill -- "-$$lint" 2>/dev/null || true' EXIT; status=0; \
+	@mkdir -p "$(TARGET_DIR)"; integration_log="$(TARGET_DIR)/integration.log"; lint_log="$(TARGET_DIR)/lint.log"; status=0; \
+	  printf '%s integration tests, beside what follows: %s\n' "$$(date +%T)" "$$integration_log" >&2; \
+	  set -m; nice -n 5 $(MAKE) test-integration >"$$integration_log" 2>&1 & integration=$$!; \
+	  trap 'for job in "$$integration" "$${lint:-}"; do [ -z "$$job" ] || kill -- "-$$job" 2>/dev/null || true; done' EXIT; \
+	  nice -n 15 $(GROUND)/prepare.sh || true; \
+	  nice -n 19 $(MAKE) lint >"$$lint_log" 2>&1 & lint=$$!; set +m; \
 	  $(MAKE) test-e2e || status=1; \
-	  wait "$$lint" || status=1; cat "$$log"; [ "$$status" = 0 ]
+	  printf '%s waiting for the integration tests and clippy\n' "$$(date +%T)" >&2; \
+	  wait "$$integration" || status=1; cat "$$integration_log"; \
+	  wait "$$lint" || status=1; cat "$$lint_log"; [ "$$status" = 0 ]
 
 .PHONY: format
 format: bootstrap ## the formatting
@@ -118,9 +119,9 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	$(call say,integration tests)
 	@$(CARGO) test --quiet --locked --no-run $(addprefix --test ,$(INTEGRATION))
 	@mkdir -p "$(TARGET_DIR)"; log="$(TARGET_DIR)/waiting.log"; set -m; \
-	  $(CARGO) test --locked $(addprefix --test ,$(WAITING)) $(ARGS) >"$$log" 2>&1 & waiting=$$!; set +m; \
+	  $(CARGO) test --locked --no-fail-fast $(addprefix --test ,$(WAITING)) $(ARGS) >"$$log" 2>&1 & waiting=$$!; set +m; \
 	  trap 'kill -- "-$$waiting" 2>/dev/null || true' EXIT; status=0; \
-	  $(CARGO) test --locked $(addprefix --test ,$(filter-out $(WAITING),$(INTEGRATION))) $(ARGS) || status=1; \
+	  $(CARGO) test --locked --no-fail-fast $(addprefix --test ,$(filter-out $(WAITING),$(INTEGRATION))) $(ARGS) || status=1; \
 	  wait "$$waiting" || status=1; cat "$$log"; [ "$$status" = 0 ]
 
 .PHONY: test-e2e
