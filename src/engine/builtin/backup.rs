@@ -174,7 +174,8 @@ impl Run<'_> {
             None
         } else {
             let stored = interrupt.race(at_rest::during(&self.server.layout, self.store(&selection))).await;
-            if stored.is_err() && interrupt.check().is_ok() {
+            let is_told = matches!(stored, Err(EngineError::MysqldStartedMeanwhile { .. }));
+            if stored.is_err() && !is_told && interrupt.check().is_ok() {
                 // Rather what wrote to the files than how it first showed: one that changed, shrank or went away.
                 written.unchanged(&selection.files)?;
             }
