@@ -31,8 +31,11 @@ struct State {
     stop_at: Option<u64>,
     stopped: bool,
     /// What somebody else does right after one of them.
-    then: Option<(u64, fn(&FakeServer))>,
+    then: Option<(u64, Deed)>,
 }
+
+/// What is done to the server.
+type Deed = fn(&FakeServer);
 
 impl FakeServer {
     /// A client, which is good until the operator is stopped, see [`Self::stop_after`].

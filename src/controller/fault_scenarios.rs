@@ -362,7 +362,7 @@ fn one_backup() -> Vec<(&'static str, &'static str, Value)> {
     vec![("VitessBackup", "nightly", spec)]
 }
 
-fn restore_onto(target: Value) -> Vec<(&'static str, &'static str, Value)> {
+fn restore_onto(target: &Value) -> Vec<(&'static str, &'static str, Value)> {
     let spec = json!({
         "storage": {"name": "backups"}, "shard": "commerce/0", "target": target, "backup": {"latest": {}},
         "existingData": "Replace",
@@ -467,8 +467,8 @@ async fn two_backups_of_one_shard_that_take_turns() {
 
 #[tokio::test]
 async fn a_restore_onto_a_tablet_and_one_into_a_volume() {
-    let tablet = || restore_onto(json!({"tablet": "zone1-0000000102"}));
-    let volume = || restore_onto(json!({"persistentVolumeClaim": {"claimName": "new", "tabletUid": 103}}));
+    let tablet = || restore_onto(&json!({"tablet": "zone1-0000000102"}));
+    let volume = || restore_onto(&json!({"persistentVolumeClaim": {"claimName": "new", "tabletUid": 103}}));
     for objects in [tablet as fn() -> _, volume] {
         let alone = assert_stops_change_nothing(Story { objects, ends: well, afterwards: None }).await;
         assert_eq!(names(&alone.engines), ["restore-1"]);

@@ -169,7 +169,10 @@ impl<O: Resource<DynamicType = ()> + Clone + 'static> Stores<O> {
 
 /// The runs of one kind that wait for something that is not their own Job, by namespace.
 #[derive(Clone, Default)]
-pub struct Waiters(Arc<Mutex<BTreeMap<String, BTreeSet<(String, bool)>>>>);
+pub struct Waiters(Arc<Mutex<ByNamespace>>);
+
+/// By name, and whether it waits for another run.
+type ByNamespace = BTreeMap<String, BTreeSet<(String, bool)>>;
 
 impl Waiters {
     /// Keeps up with what a watch tells. Who went while nobody watched stays, and is nobody to be woken.

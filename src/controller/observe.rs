@@ -136,14 +136,13 @@ impl Look<'_> {
 
     /// This run's Jobs and pods, and the log of the one that counts.
     async fn jobs(&self, seen: &mut Observed, current: Option<&EngineJob>) -> Result<(), Error> {
-        let (jobs, pods) = match &self.watched {
-            Some(watched) => (watched.jobs.of(&self.uid), watched.engines.of(&self.uid)),
-            None => {
-                let own = ListParams::default().labels(&format!("{LABEL_RUN_UID}={}", self.uid));
-                let jobs = self.api::<Job>().list(&own).await.map_err(Error::api("list", "Jobs"))?;
-                let pods = self.api::<Pod>().list(&own).await.map_err(Error::api("list", "pods"))?;
-                (jobs.into_iter().map(Arc::new).collect(), pods.into_iter().map(Arc::new).collect())
-            }
+        let (jobs, pods) = if let Some(watched) = &self.watched {
+            (watched.jobs.of(&self.uid), watched.engines.of(&self.uid))
+        } else {
+            let own = ListParams::default().labels(&format!("{LABEL_RUN_UID}={}", self.uid));
+            let jobs = self.api::<Job>().list(&own).await.map_err(Error::api("list", "Jobs"))?;
+            let pods = self.api::<Pod>().list(&own).await.map_err(Error::api("list", "pods"))?;
+            (jobs.into_iter().map(Arc::new).collect(), pods.into_iter().map(Arc::new).collect())
         };
         for job in &jobs {
             let name = job.name_any();
@@ -207,22 +206,19 @@ impl Look<'_> {
         let of_tablets = seen.tablets.iter().filter_map(|pod| Tablet::read(pod, &self.context.settings));
         let mut names: BTreeSet<String> = wants.iter().map(|lock| lock.lease.clone()).collect();
         names.extend(of_tablets.map(|tablet| Lock::tablet(&tablet.alias).lease));
-        let named = |of: &String| Lock::named(of).map(|lock| lock.lease);
-        let rivals = seen.queue.iter().map(|rival| rival.wants.iter().filter_map(named).collect::<Vec<_>>());
+        let lease_of = |of: &String| Lock::named(of).map(|lock| lock.lease);
+        let rivals = seen.queue.iter().map(|rival| rival.wants.iter().filter_map(lease_of).collect::<Vec<_>>());
         // Those of a rival decide whether it could go before this run.
         let rivals: Vec<String> =
             rivals.filter(|theirs| theirs.iter().any(|lease| names.contains(lease))).flatten().collect();
         names.extend(rivals);
-        let leases: Vec<Arc<Lease>> = match &self.watched {
-            Some(watched) => {
-                let others = names.iter().filter_map(|name| watched.locks.get(&self.namespace, name));
-                watched.locks.of(&self.uid).into_iter().chain(others).collect()
-            }
-            None => {
-                let ours = ListParams::default().labels(LABEL_LOCK);
-                let listed = self.api::<Lease>().list(&ours).await.map_err(Error::api("list", "Leases"))?;
-                listed.into_iter().map(Arc::new).collect()
-            }
+        let leases: Vec<Arc<Lease>> = if let Some(watched) = &self.watched {
+            let others = names.iter().filter_map(|name| watched.locks.get(&self.namespace, name));
+            watched.locks.of(&self.uid).into_iter().chain(others).collect()
+        } else {
+            let ours = ListParams::default().labels(LABEL_LOCK);
+            let listed = self.api::<Lease>().list(&ours).await.map_err(Error::api("list", "Leases"))?;
+            listed.into_iter().map(Arc::new).collect()
         };
         let mut lives: BTreeMap<String, bool> = BTreeMap::from([(self.uid.clone(), true)]);
         for lease in leases {

@@ -131,7 +131,7 @@ async fn storages(
         .predicate_filter(kube::runtime::predicates::generation, PredicateConfig::default())
         .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
     let known = store.clone();
-    let changed = woken(changes, move |Change { namespace, what }| match what {
+    let roused = woken(changes, move |Change { namespace, what }| match what {
         What::Engine { kind, object } => {
             (*kind == VitessBackupStorage::kind(&())).then(|| object.clone()).into_iter().collect()
         }
@@ -149,7 +149,7 @@ async fn storages(
         let watched = here.as_ref().is_none_or(|here| *here == namespace);
         future::ready(watched.then(|| Ok(ObjectRef::new(&name).within(&namespace).into())))
     });
-    let requests = select_all([own.boxed(), changed, touched.boxed()]);
+    let requests = select_all([own.boxed(), roused, touched.boxed()]);
     drive(context, store, requests, reconcile::storage, shutdown).await;
 }
 

@@ -177,7 +177,7 @@ impl Feed {
     /// Tells a change that another watch has seen.
     pub fn teller(&self) -> impl Fn(Change) + Send + Sync + 'static {
         let told = self.told.clone();
-        move |change| tell(&told, change)
+        move |change| tell(&told, &change)
     }
 
     /// Keeps up for as long as it is polled.
@@ -201,7 +201,7 @@ impl Feed {
         &self,
         config: watcher::Config,
         slim: fn(&mut O),
-        shelf: fn(&Watched) -> &Shelf<O>,
+        kept_on: fn(&Watched) -> &Shelf<O>,
         what: fn(&O) -> Option<What>,
     ) -> BoxStream<'static, ()>
     where
@@ -222,19 +222,23 @@ impl Feed {
                 match &event {
                     Event::Apply(object) | Event::Delete(object) => {
                         let change = change(object);
-                        shelf(&watched).take(event);
-                        change.into_iter().for_each(|change| tell(&told, change));
+                        kept_on(&watched).take(event);
+                        if let Some(change) = change {
+                            tell(&told, &change);
+                        }
                     }
                     // Whoever is woken looks at what is kept, which is the old until all is listed.
                     Event::InitApply(object) => {
                         listed.extend(change(object));
-                        shelf(&watched).take(event);
+                        kept_on(&watched).take(event);
                     }
                     Event::Init | Event::InitDone => {
                         let done = matches!(event, Event::InitDone);
-                        shelf(&watched).take(event);
+                        kept_on(&watched).take(event);
                         let listed = std::mem::take(&mut listed);
-                        listed.into_iter().filter(|_| done).for_each(|change| tell(&told, change));
+                        for change in listed.into_iter().filter(|_| done) {
+                            tell(&told, &change);
+                        }
                     }
                 }
             })
@@ -256,7 +260,9 @@ impl Feed {
         self.events(config)
             .map(move |event| match &event {
                 Event::Apply(object) | Event::Delete(object) | Event::InitApply(object) => {
-                    change(object, what(object)).into_iter().for_each(|change| tell(&told, change));
+                    if let Some(change) = change(object, what(object)) {
+                        tell(&told, &change);
+                    }
                 }
                 Event::Init | Event::InitDone => {}
             })
@@ -285,7 +291,7 @@ impl Feed {
     }
 }
 
-fn tell(told: &[UnboundedSender<Change>], change: Change) {
+fn tell(told: &[UnboundedSender<Change>], change: &Change) {
     for listener in told {
         // One that listens no more is stopping.
         let _ = listener.unbounded_send(change.clone());
