@@ -13,6 +13,7 @@
 //! | `TMPDIR` | where etcd's data are; `make bench-operator` sets it to `BENCH_DIR`, by default `/dev/shm` |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed measurement ends the run")]
+#![allow(clippy::missing_panics_doc, reason = "nobody else calls what is here")]
 
 mod control_plane;
 mod fleet;
@@ -181,7 +182,7 @@ impl Stage {
     async fn idle(&self, operator: &Operator) -> f64 {
         let before = operator.cpu();
         sleep(self.choice.seconds).await;
-        let idle = percent(operator.cpu() - before, self.choice.seconds);
+        let idle = percent(operator.cpu().saturating_sub(before), self.choice.seconds);
         say(&format!("idle: {idle:.2} % of a core"));
         idle
     }
@@ -206,7 +207,7 @@ impl Stage {
         sleep(REST).await;
         let (held_from, cpu) = (self.audit.mark(), operator.cpu());
         sleep(seconds).await;
-        let (held_to, cpu) = (self.audit.mark(), percent(operator.cpu() - cpu, seconds));
+        let (held_to, cpu) = (self.audit.mark(), percent(operator.cpu().saturating_sub(cpu), seconds));
         let (resident, _) = operator.memory();
         say(&format!("{running} running: {} MiB resident, {cpu:.2} % of a core", resident >> 20));
         for _ in 0..running {

@@ -146,7 +146,7 @@ impl Fleet {
         }))
         .expect("a claim");
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let made = claims.create(&PostParams::default(), &claim).await.expect("a claim can be made");
+        let created = claims.create(&PostParams::default(), &claim).await.expect("a claim can be made");
         let bound = json!({"status": {"phase": "Bound", "accessModes": [mode], "capacity": size}});
         claims.patch_status(name, &PatchParams::default(), &Patch::Merge(bound)).await.expect("it can be bound");
         let volume: PersistentVolume = serde_json::from_value(json!({
@@ -154,7 +154,7 @@ impl Fleet {
             "spec": {
                 "accessModes": [mode], "capacity": size, "hostPath": {"path": "/nowhere"}, "storageClassName": "",
                 "claimRef": {
-                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAMESPACE, "name": name, "uid": made.uid(),
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAMESPACE, "name": name, "uid": created.uid(),
                 },
             },
         }))
