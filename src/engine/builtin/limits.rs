@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(told(64, memory, 5), [""; 0]);
         assert_eq!(
             told(64, memory, 100),
-            ["the memory limit of 140MiB lets 5 of the largest files be copied at a time, not 64"]
+            ["the memory limit of 148MiB lets 5 of the largest files be copied at a time, not 64"]
         );
         assert!(told(4, BASE, 4)[0].contains("too small for this codec"), "{:?}", told(4, BASE, 4));
     }
