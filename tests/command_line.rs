@@ -119,9 +119,9 @@ fn exit_code_7_the_deadline_came() {
 fn list_and_remove_say_whose_backups_they_are_to_be_told() {
     let case = Case::new();
     for (line, words) in [
-        ("list STORAGE", "<--topology|KEYSPACE/SHARD>"),
+        ("list STORAGE", "<KEYSPACE/SHARD|--topology>"),
         ("list STORAGE --topology commerce/0", "'--topology' cannot be used with '[KEYSPACE/SHARD]'"),
-        ("remove STORAGE", "<--topology <BACKUP_NAME>|KEYSPACE/SHARD>"),
+        ("remove STORAGE", "<KEYSPACE/SHARD|--topology <BACKUP_NAME>>"),
         ("remove STORAGE commerce/0", "[BACKUP_NAME]"),
         ("remove STORAGE --topology", "a value is required for '--topology <BACKUP_NAME>'"),
         ("remove STORAGE --topology commerce/0", "for example 2026-11-27.060000.global.etcd"),

@@ -76,6 +76,7 @@ impl Cluster {
     /// A storage, the tablets 101 and 102, and the story's own objects.
     fn of(story: Story, stops: Stops) -> Self {
         let server = FakeServer::default();
+        server.put("/api/v1/namespaces/demo", json!({"metadata": {}}));
         for claim in ["vitess-backups", "data-101", "data-102", "new"] {
             let path = format!("/api/v1/namespaces/demo/persistentvolumeclaims/{claim}");
             server.put(&path, json!({"metadata": {}, "spec": {"accessModes": ["ReadWriteOnce"]}}));
@@ -137,7 +138,9 @@ impl Cluster {
                 Err(error) => panic!("{error}"),
             }
         }
-        panic!("does not settle with {:?}: {:#?}", self.stops, self.server.everything());
+        let writes = self.server.writes();
+        let last = &writes[writes.len().saturating_sub(20)..];
+        panic!("does not settle with {:?}: {last:#?} {:#?}", self.stops, self.server.everything());
     }
 
     fn another_operator(&self) -> Arc<Context> {
@@ -505,6 +508,11 @@ async fn act_at_each_write(story: Story, act: fn(&FakeServer), check: fn(&Cluste
             let mut cluster = Cluster::of(story, stops);
             cluster.server.then(write, act);
             cluster.go_on().await;
+            if cluster.server.written() < write {
+                // One that is stopped all the time sees less of what an engine does, and tells less.
+                assert!(!matches!(stops, Stops::Never), "nobody acted after write {write}");
+                continue;
+            }
             let when = format!("somebody acts after write {write}, {stops:?}: {:#?}", cluster.server.writes());
             cluster.assert_all_is_given_back(&when);
             let mut engines = cluster.engines.clone();
@@ -531,7 +539,9 @@ async fn a_backup_that_is_cancelled_at_any_time_leaves_its_tablet_as_it_should_b
             "Succeeded" => assert_eq!(names(&cluster.engines), ["backup-1"], "{when}"),
             "Cancelled" if cluster.engines.is_empty() => {}
             "Cancelled" => {
-                assert_eq!(names(&cluster.engines), ["backup-1", "recover-1"], "{when}: {status:#}");
+                // A Job that is deleted before it has a pod never was an engine.
+                let engines = names(&cluster.engines);
+                assert!(engines == ["backup-1", "recover-1"] || engines == ["recover-1"], "{when}: {status:#}");
                 assert!(status.to_string().contains("TabletRecovered"), "{when}: {status:#}");
             }
             phase => panic!("{when}: {phase}: {status:#}"),

@@ -273,7 +273,7 @@ async fn a_backup_is_locked_then_written_down_then_launched() {
     assert_eq!(shell.status()["job"]["name"], "nightly-11112222-backup-1");
 
     shell.reconcile().await.unwrap();
-    assert_eq!(shell.server.writes(), [format!("POST {JOBS}"), format!("PATCH {BACKUP}/status")]);
+    assert_eq!(shell.server.writes(), [format!("POST {JOBS}")]);
     assert_eq!(shell.server.get(JOB).unwrap()["metadata"]["ownerReferences"][0]["uid"], UID);
 
     shell.reconcile().await.unwrap();

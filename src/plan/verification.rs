@@ -256,23 +256,30 @@ impl Going<'_, '_> {
 
     fn ended(&mut self, job: &EngineJob, outcome: &Outcome, log_tail: &[String]) -> Requeue {
         if outcome.verdict != Verdict::Failed {
-            self.draft.actions.push(Action::ExpireJob(job.name.clone()));
+            self.expire(job);
             return self.whole(outcome);
         }
         let failure = report::failure(outcome, log_tail);
         let reason = outcome.failure.as_ref().map(|failure| failure.reason);
         match reason {
             Some(reason) if is_verdict(reason) => {
-                self.draft.actions.push(Action::ExpireJob(job.name.clone()));
+                self.expire(job);
                 self.damaged(failure)
             }
             // A node that was drained, a storage that was away: it may go better.
             Some(Reason::Cancelled | Reason::StorageUnreachable) => self.again(job, failure),
             _ => {
-                self.draft.actions.push(Action::ExpireJob(job.name.clone()));
+                self.expire(job);
                 let remedy = ask_again(failure.remedy.trim_end_matches('.'));
                 self.unknown(FailureStatus { remedy, ..failure })
             }
+        }
+    }
+
+    /// Lets the Job go after a while.
+    fn expire(&mut self, job: &EngineJob) {
+        if self.draft.seen.jobs.get(&job.name).is_some_and(|seen| !seen.expires) {
+            self.draft.actions.push(Action::ExpireJob(job.name.clone()));
         }
     }
 

@@ -141,11 +141,13 @@ impl<K: Run> World<K> {
     /// Reconciles until nothing changes any more.
     pub fn settle(&mut self) -> Requeue {
         for _ in 0..20 {
-            let before =
-                (self.object.run(), self.object.meta().finalizers.clone(), self.seen.locks.clone(), self.made.len());
+            let state = |world: &mut Self| {
+                let jobs = (world.seen.jobs.len(), world.made.len());
+                (world.object.run(), world.object.meta().finalizers.clone(), world.seen.locks.clone(), jobs)
+            };
+            let before = state(self);
             let requeue = self.step();
-            let after =
-                (self.object.run(), self.object.meta().finalizers.clone(), self.seen.locks.clone(), self.made.len());
+            let after = state(self);
             if self.gone || before == after {
                 return requeue;
             }

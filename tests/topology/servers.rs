@@ -26,7 +26,6 @@ pub fn built(server: &str) -> PathBuf {
 /// A server's process, killed on drop.
 pub struct Process {
     child: Child,
-    line: Vec<String>,
     pub directory: TempDir,
 }
 
@@ -42,13 +41,7 @@ impl Process {
         let directory = TempDir::new().unwrap();
         let line = prepare(directory.path());
         let child = launch(directory.path(), &line);
-        Self { child, line, directory }
-    }
-
-    /// On what is in its directory.
-    fn start_again(&mut self) {
-        self.kill();
-        self.child = launch(self.directory.path(), &self.line);
+        Self { child, directory }
     }
 
     pub fn kill(&mut self) {
@@ -237,8 +230,8 @@ pub struct Consul {
     pub process: Process,
     pub endpoint: String,
     pub secure: String,
-    /// Of its own kind.
-    server: String,
+    /// Where others join it.
+    serf: String,
 }
 
 /// The management token of every Consul here.
@@ -264,21 +257,13 @@ impl Consul {
         consul
     }
 
-    /// One server of two, the other of which is gone: it has data and no leader. That there are two it is told as an operator
-    /// tells it who repairs a cluster, by `peers.json`.
+    /// One server of two, the other of which is gone: it has data and no leader.
     pub fn leaderless() -> Self {
-        let mut consul = Self::launch(1, "");
+        let mut consul = Self::launch(2, "");
+        let other = Self::launch(2, &format!("retry_join = [\"{}\"]", consul.serf));
         let endpoint = consul.endpoint.clone();
         consul.process.wait("led", || get(&endpoint, "/v1/kv/none").is_some_and(|text| text.contains("HTTP/1.1 404")));
-        consul.process.kill();
-        let data = consul.process.directory.path().join("data");
-        let id = fs::read_to_string(data.join("node-id")).unwrap();
-        let peers = serde_json::json!([
-            {"id": id.trim(), "address": consul.server, "non_voter": false},
-            {"id": "00000000-1111-2222-3333-444444444444", "address": format!("127.0.0.1:{}", free_port()), "non_voter": false},
-        ]);
-        fs::write(data.join("raft/peers.json"), peers.to_string()).unwrap();
-        consul.process.start_again();
+        drop(other);
         consul.process.wait("alone", || {
             get(&endpoint, "/v1/status/leader").is_some_and(|text| text.trim_end().ends_with("\"\""))
         });
@@ -299,7 +284,7 @@ impl Consul {
         let [http, https, serf, server] = std::array::from_fn(|_| free_port());
         let process = Process::start(|directory| {
             let lines = format!(
-                "server = true\nbootstrap_expect = {expect}\nnode_name = \"test\"\nbind_addr = \"127.0.0.1\"\n\
+                "server = true\nbootstrap_expect = {expect}\nnode_name = \"of-{http}\"\nbind_addr = \"127.0.0.1\"\n\
                  client_addr = \"127.0.0.1\"\ndisable_update_check = true\ndata_dir = \"data\"\nlog_level = \"warn\"\n\
                  performance {{ raft_multiplier = 1 }}\nconnect {{ enabled = false }}\n\
                  ports {{ http = {http} https = {https} serf_lan = {serf} server = {server} serf_wan = -1 dns = -1 grpc = -1 \
@@ -308,8 +293,8 @@ impl Consul {
             fs::write(directory.join("consul.hcl"), lines).unwrap();
             [&text(&built("consul")), "agent", "-config-file=consul.hcl"].map(str::to_owned).into()
         });
-        let [endpoint, server] = [http, server].map(|port| format!("127.0.0.1:{port}"));
-        Self { process, endpoint, secure: format!("https://127.0.0.1:{https}"), server }
+        let [endpoint, serf] = [http, serf].map(|port| format!("127.0.0.1:{port}"));
+        Self { process, endpoint, secure: format!("https://127.0.0.1:{https}"), serf }
     }
 }
 
