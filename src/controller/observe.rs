@@ -205,7 +205,11 @@ impl Look<'_> {
     async fn locks(&self, seen: &mut Observed, wants: &[Lock]) -> Result<(), Error> {
         let of_tablets = seen.tablets.iter().filter_map(|pod| Tablet::read(pod, &self.context.settings));
         let mut names: BTreeSet<String> = wants.iter().map(|lock| lock.lease.clone()).collect();
-        names.extend(of_tablets.map(|tablet| Lock::tablet(&tablet.alias).lease));
+        names.extend(
+            of_tablets
+                .flat_map(|Tablet { alias, shard, .. }| [Lock::tablet(&alias), Lock::shard(&shard)])
+                .map(|lock| lock.lease),
+        );
         let lease_of = |of: &String| Lock::named(of).map(|lock| lock.lease);
         let rivals = seen.queue.iter().map(|rival| rival.wants.iter().filter_map(lease_of).collect::<Vec<_>>());
         // Those of a rival decide whether it could go before this run.

@@ -148,7 +148,7 @@ impl Watches {
 }
 
 #[tokio::test]
-async fn a_run_asks_for_nothing_that_a_watch_has_but_its_storage_and_its_log() {
+async fn a_run_asks_for_nothing_that_a_watch_has_but_its_storage_its_log_and_whether_its_plan_still_holds() {
     let shell = Shell::with_a_backup();
     let watches = Watches::begin(&shell);
     let mut asked = Vec::new();
@@ -174,7 +174,9 @@ async fn a_run_asks_for_nothing_that_a_watch_has_but_its_storage_and_its_log() {
     assert_eq!(shell.server.get(TABLET_LEASE), None, "the lock is given back");
     assert_eq!(shell.server.get(JOB).unwrap()["spec"]["ttlSecondsAfterFinished"], 60);
     let reads: Vec<&String> = asked.iter().filter(|line| line.starts_with("GET ")).collect();
-    assert!(reads.iter().all(|line| line.ends_with("/log") || line.ends_with(STORAGE)), "{reads:#?}");
+    let may = |line: &str| ["/log", STORAGE, BACKUP].iter().any(|end| line.ends_with(end));
+    assert!(reads.iter().all(|line| may(line)), "{reads:#?}");
+    assert_eq!(reads.iter().filter(|line| line.ends_with(BACKUP)).count(), 1, "before the Job is made: {reads:#?}");
     assert!(asked.len() <= 24, "{} requests for one run: {asked:#?}", asked.len());
 }
 
