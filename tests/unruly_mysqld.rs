@@ -176,14 +176,18 @@ async fn a_restore_whose_mysqld_is_started_meanwhile_is_not_called_done_and_may_
     gate.reached().await;
     let stranger = shard.replica.own_process();
     stranger.start(&[]).await.unwrap();
+    let pid = std::fs::read_to_string(shard.replica.layout().pid_file).unwrap().trim().parse().unwrap();
     gate.open();
     let Err(error) = cut.await.unwrap() else { panic!("it was called done") };
     let failure = error.failure();
     assert_eq!(failure.reason, Reason::MysqldStartedMeanwhile, "{failure:?}");
     assert!(failure.message.contains("the tablet's data is not whole"), "{failure:?}");
     assert!(shard.replica.tablet_dir().join("restore_in_progress").exists());
-    // It may well have died of it.
-    let _ = stranger.shutdown(PATIENCE).await;
+    // It may well have died of it, or look for its redo log for ever.
+    if stranger.shutdown(Duration::from_secs(20)).await.is_err() && shard.mysqld_lives().await {
+        container::signal(pid, "KILL");
+        let _ = stranger.shutdown(PATIENCE).await;
+    }
 
     restore(open).await.unwrap().unwrap();
     shard.replica.wait_replicating().await;

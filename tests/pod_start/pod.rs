@@ -51,9 +51,24 @@ impl Pod {
         pod
     }
 
+    /// As an engine leaves it to be seen by those who look meanwhile: the MANIFEST comes last, and whole.
     pub fn store_backup(&self) {
-        unpack_fixture(ARCHIVE, self.backups.path());
-        own(self.backups.path());
+        let aside = tempfile::tempdir_in(self.backups.path().parent().unwrap()).unwrap();
+        unpack_fixture(ARCHIVE, aside.path());
+        own(aside.path());
+        let shard = self.shard();
+        std::fs::create_dir_all(&shard).unwrap();
+        for backup in std::fs::read_dir(aside.path().join("commerce/0")).unwrap().map(Result::unwrap) {
+            let place = shard.join(backup.file_name());
+            std::fs::create_dir(&place).unwrap();
+            own(self.backups.path());
+            let mut files: Vec<_> =
+                std::fs::read_dir(backup.path()).unwrap().map(|file| file.unwrap().path()).collect();
+            files.sort_by_key(|file| file.ends_with("MANIFEST"));
+            for file in files {
+                std::fs::rename(&file, place.join(file.file_name().unwrap())).unwrap();
+            }
+        }
     }
 
     /// Where the shard's backups are.
