@@ -62,7 +62,8 @@ if [ -n "$(in_namespace get "statefulset/$(tablet_alias 201)" --ignore-not-found
 fi
 say "bringing up maria/0 in namespace $VITESS_NAMESPACE" "45 s; 5 s when it is up"
 # Durability none: the primary never waits for a replica.
-vtctldclient GetKeyspace maria >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none maria >/dev/null
+vtctldclient GetKeyspace maria >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none maria >/dev/null 2>&1 ||
+  vtctldclient GetKeyspace maria >/dev/null
 for uid in 200 201; do add_maria_tablet "$uid"; done
 has_primary || first_primary
 await 120 "mysqld of the tablets of maria/0" mysqld_answers

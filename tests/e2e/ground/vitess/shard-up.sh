@@ -33,8 +33,10 @@ topology() {
   in_namespace rollout status deploy/vtctld --timeout=120s >/dev/null
   await 60 "vtctld to answer" vtctldclient GetCellInfoNames
   vtctldclient GetCellInfo zone1 >/dev/null 2>&1 || vtctldclient AddCellInfo --root /vitess/zone1 --server-address etcd:2379 zone1 >/dev/null
-  # Durability none: the primary never waits for a replica, so a test may stop any of them.
-  vtctldclient GetKeyspace commerce >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none commerce >/dev/null
+  # Durability none: the primary never waits for a replica, so a test may stop any of them. A vttablet that starts makes the
+  # keyspace too, with the same.
+  vtctldclient GetKeyspace commerce >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none commerce >/dev/null 2>&1 ||
+    vtctldclient GetKeyspace commerce >/dev/null
 }
 
 registered() { [ "$(vtctldclient GetTablets --keyspace commerce --shard 0 | grep -vc ':0 ')" -ge ${#TABLET_UIDS[@]} ]; }
