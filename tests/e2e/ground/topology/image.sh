@@ -21,7 +21,9 @@ zookeeper() {
   dpkg-deb --fsys-tarfile "$out.debs"/*.deb | tar -x -C "$root" --keep-directory-symlink --exclude='./usr/share/'{doc,man}'/*'
   rm -r "$out.debs"
   ln -s "../lib/jvm/$(basename "$root"/usr/lib/jvm/java-[0-9][0-9]-*)/bin/java" "$root/usr/bin/java"
-  chroot "$root" java -version 2>/dev/null || die "Java does not run in Debian 12: is this machine's Debian another one?"
+  # It finds its libraries by /proc, which is not there yet.
+  chroot "$root" env LD_LIBRARY_PATH="/$(cd "$root" && echo usr/lib/jvm/java-[0-9][0-9]-*/lib)" java -version 2>/dev/null ||
+    die "Java does not run in Debian 12: is this machine's Debian another one?"
   IMAGE_USER=1000:1000 "$GROUND/images/mkimage.sh" localhost/vbo-zookeeper:3.9 "$root" "$out"
   rm -rf "$root"
 }
@@ -31,6 +33,8 @@ consul() {
   say "packing the image localhost/vbo-consul:1.14" "5 s, 100 MB"
   rm -rf "$root"
   mkdir -p "$root/bin"
+  # Where it puts a snapshot together.
+  mkdir -m 1777 "$root/tmp"
   cp "$program" "$root/bin/consul"
   IMAGE_USER=1000:1000 "$GROUND/images/mkimage.sh" localhost/vbo-consul:1.14 "$root" "$out"
   rm -rf "$root"
