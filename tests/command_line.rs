@@ -122,7 +122,7 @@ fn list_and_remove_say_whose_backups_they_are_to_be_told() {
         ("list STORAGE", "the following required arguments were not provided"),
         ("list STORAGE --topology commerce/0", "'--topology' cannot be used with '[KEYSPACE/SHARD]'"),
         ("remove STORAGE", "the following required arguments were not provided"),
-        ("remove STORAGE commerce/0", "[BACKUP_NAME]"),
+        ("remove STORAGE commerce/0", "not provided:\n  <BACKUP_NAME>"),
         ("remove STORAGE --topology", "a value is required for '--topology <BACKUP_NAME>'"),
         ("remove STORAGE --topology commerce/0", "for example 2026-11-27.060000.global.etcd"),
         (&format!("remove STORAGE --topology {NAME}"), "for example 2026-11-27.060000.global.etcd"),
