@@ -75,8 +75,7 @@ pub fn attach(seen: &Observed, tablet: Tablet) -> Result<Attached, Problem> {
     let said = |problem: AttachProblem| (problem.reason(), format!("tablet {}: {problem}", tablet.alias));
     let attachment = Attachment::of(&tablet, &seen.settings).map_err(said)?;
     for claim in &attachment.claims {
-        let modes = seen.claims.get(claim).and_then(|claim| claim.spec.as_ref()?.access_modes.clone());
-        if modes.is_some_and(|modes| modes == ["ReadWriteOncePod"]) {
+        if seen.is_for_one_pod(claim) {
             let pod = tablet.pod_name().to_owned();
             return Err(said(AttachProblem::ReadWriteOncePod { pod, claim: claim.clone() }));
         }

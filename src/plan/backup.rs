@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::accept::{self, Attached};
 use super::choice::{self, Choice, Known, Stop};
-use super::draft::{ACCEPTED, AT_ONCE, Asked, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
+use super::draft::{ACCEPTED, AT_ONCE, Asked, Draft, PATIENTLY, WATCH_ENGINE};
 use super::observed::Observed;
 use super::run::{self, Stage};
 use super::verification::{self, Request};
@@ -135,7 +135,7 @@ impl Next<'_> {
         self.draft.status.backup_name = Some(names::backup_name(started, &tablet.alias));
         self.note_engine(&attached);
         self.draft.intend_next(JobPurpose::Backup);
-        self.draft.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+        self.draft.about_to_launch();
         Requeue::After(AT_ONCE)
     }
 

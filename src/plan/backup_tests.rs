@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::draft::ENGINE_RUNNING;
 use super::super::observed::{EngineSeen, Holder, ServerSeen};
 use super::super::world::{UID, World, failed, object, outcome, refused, succeeded, tablet_pod};
 use super::*;

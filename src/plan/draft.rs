@@ -105,6 +105,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Says that no engine runs yet, and that one will.
+    pub fn about_to_launch(&mut self) {
+        self.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+    }
+
     /// Sets a condition; its time changes only when its status does.
     pub fn condition(&mut self, kind: &str, status: &str, reason: &str, message: impl Into<String>) {
         let generation = self.generation;
@@ -165,7 +170,7 @@ impl<'a> Draft<'a> {
         self.status.job = Some(EngineJob { name, purpose, number, uid: None, launch_time: Some(self.time()) });
         if self.find_condition(ENGINE_RUNNING).is_some_and(|known| known.reason == NOT_STARTED) {
             // That was said of the one before.
-            self.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+            self.about_to_launch();
         }
         // What was waited for is there; what an engine copied before it was lost stays to be seen.
         if matches!(purpose, JobPurpose::Backup | JobPurpose::Restore) {

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 
 use super::accept::Attached;
 use super::draft::Draft;
-use super::observed::Observed;
 use super::topology::KIND as TOPOLOGY_BACKUP;
 use crate::api::{
     EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify, VitessBackupSpec,
@@ -106,7 +104,7 @@ pub fn topology_backup(
     let mut template = merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref());
     let claims = topology::claims(spec);
     if !claims.is_empty() {
-        template = topology::beside(user_of(draft.seen, &claims), anywhere(draft.seen, &claims), template);
+        template = topology::beside(draft.seen.user_of(&claims), draft.seen.is_for_all_nodes(&claims), template);
     }
     let pod = pod::plain(settings, &in_pod, None, args, &template);
     job::job(&draft.owner, planned.purpose, planned.number, spec.deadline.0, pod, &template, settings)
@@ -115,22 +113,6 @@ pub fn topology_backup(
 /// As whom the engine of a topology server's backup runs.
 pub fn topology_identity(spec: &VitessTopologyBackupSpec, stored: &VitessBackupStorage) -> EngineSecurityContext {
     pod::identity(&merged(spec.pod_template.as_ref(), stored.spec.pod_template.as_ref()))
-}
-
-/// The pod that mounts one of these claims: the first claim's before the others'.
-pub fn user_of<'a>(seen: &'a Observed, claims: &[&str]) -> Option<&'a Pod> {
-    claims.iter().find_map(|claim| seen.claim_users.iter().find(|user| pod::mounts(user, claim)))
-}
-
-/// Whether pods of several nodes can mount all of these claims.
-fn anywhere(seen: &Observed, claims: &[&str]) -> bool {
-    claims.iter().all(|claim| access_modes(seen, claim).iter().any(|mode| mode == "ReadWriteMany"))
-}
-
-/// How the claim may be mounted.
-pub fn access_modes<'a>(seen: &'a Observed, claim: &str) -> &'a [String] {
-    let spec = seen.claims.get(claim).and_then(|claim| claim.spec.as_ref());
-    spec.and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default()
 }
 
 /// Removes a backup's data. Nobody's dependent either.

@@ -12,7 +12,7 @@ use crate::api::{Phase, VitessBackup, VitessBackupStorage};
 use crate::backup::report::{Line, Operation, Outcome, ProgressLine};
 use crate::progress::Step;
 use crate::resources::names::{LABEL_RUN_UID, Lock};
-use crate::resources::pod::ENGINE_CONTAINER;
+use crate::resources::pod::{ENGINE_CONTAINER, mounts};
 use crate::resources::settings::Settings;
 
 /// All that a run's plan looks at besides the object itself. What a phase does not need is not observed, and empty.
@@ -113,6 +113,27 @@ impl Observed {
             jobs: BTreeMap::new(),
             live_pods: Vec::new(),
         }
+    }
+
+    /// How the claim may be mounted.
+    fn access_modes(&self, claim: &str) -> &[String] {
+        let spec = self.claims.get(claim).and_then(|claim| claim.spec.as_ref());
+        spec.and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether no more than one pod can mount the claim.
+    pub fn is_for_one_pod(&self, claim: &str) -> bool {
+        self.access_modes(claim) == ["ReadWriteOncePod"]
+    }
+
+    /// Whether pods of several nodes can mount all of these claims.
+    pub fn is_for_all_nodes(&self, claims: &[&str]) -> bool {
+        claims.iter().all(|claim| self.access_modes(claim).iter().any(|mode| mode == "ReadWriteMany"))
+    }
+
+    /// The pod that mounts one of these claims: the first claim's before the others'.
+    pub fn user_of(&self, claims: &[&str]) -> Option<&Pod> {
+        claims.iter().find_map(|claim| self.claim_users.iter().find(|user| mounts(user, claim)))
     }
 
     /// Another run that holds the lock and lives.

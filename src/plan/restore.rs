@@ -135,7 +135,7 @@ impl<'a> Next<'a> {
         self.draft.status.start_time.get_or_insert(now);
         self.next_lookup_time = None;
         self.draft.intend_next(JobPurpose::Restore);
-        self.draft.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+        self.draft.about_to_launch();
         Requeue::After(AT_ONCE)
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::accept;
-use super::draft::{ACCEPTED, AT_ONCE, Draft, ENGINE_RUNNING, PATIENTLY, WATCH_ENGINE};
+use super::draft::{ACCEPTED, AT_ONCE, Draft, PATIENTLY, WATCH_ENGINE};
 use super::observed::Observed;
 use super::run::{self, Stage};
 use super::{Action, Plan, Requeue, launch, removal, report};
@@ -82,7 +82,7 @@ impl Next<'_> {
             self.draft.add_finalizer(names::FINALIZER_REMOVE_BACKUP);
         }
         self.draft.intend(JobPurpose::Backup, 1);
-        self.draft.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+        self.draft.about_to_launch();
         Requeue::After(AT_ONCE)
     }
 
@@ -107,8 +107,8 @@ impl Next<'_> {
     /// That a pod of ours can mount what the server's pod has mounted.
     fn shared(&self) -> Result<(), accept::Problem> {
         let (seen, claims) = (self.draft.seen, topology::claims(self.spec));
-        let alone = claims.iter().find(|claim| launch::access_modes(seen, claim) == ["ReadWriteOncePod"]);
-        match alone.and_then(|claim| Some((claim, launch::user_of(seen, &[*claim])?))) {
+        let alone = claims.iter().find(|claim| seen.is_for_one_pod(claim));
+        match alone.and_then(|claim| Some((claim, seen.user_of(&[*claim])?))) {
             None => Ok(()),
             Some((claim, pod)) => {
                 let pod = pod.metadata.name.as_deref().unwrap_or_default();

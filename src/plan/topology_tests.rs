@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::super::draft::ENGINE_RUNNING;
 use super::super::world::{World, failed, object, outcome};
 use super::*;
 use crate::backup::failure::Reason;

@@ -53,9 +53,7 @@ pub async fn export(options: &ExportOptions, monitor: &dyn Monitor) -> Result<Do
         return Err(EngineError::InvalidArguments(text));
     }
     let infos = document.cell_infos();
-    if let Some(missing) = wanted.iter().find(|cell| !infos.contains_key(*cell)) {
-        return Err(no_cell(missing, &infos));
-    }
+    check_cells(wanted, &infos)?;
     for (cell, (address, cell_root)) in infos {
         if !wanted.is_empty() && !wanted.contains(&cell) {
             continue;
@@ -70,9 +68,11 @@ pub async fn export(options: &ExportOptions, monitor: &dyn Monitor) -> Result<Do
     Ok(document)
 }
 
-fn no_cell<T>(missing: &str, infos: &BTreeMap<String, T>) -> EngineError {
+/// That all cells that are wanted are there.
+fn check_cells<T>(wanted: &BTreeSet<String>, infos: &BTreeMap<String, T>) -> Result<(), EngineError> {
+    let Some(missing) = wanted.iter().find(|cell| !infos.contains_key(*cell)) else { return Ok(()) };
     let known: Vec<&str> = infos.keys().map(String::as_str).collect();
-    EngineError::InvalidArguments(format!("there is no cell {missing}; there are {}", known.join(", ")))
+    Err(EngineError::InvalidArguments(format!("there is no cell {missing}; there are {}", known.join(", "))))
 }
 
 async fn open_at(side: &Side, address: &str, cell: &str) -> Result<Box<dyn Tree>, EngineError> {
@@ -117,10 +117,7 @@ pub async fn plan_import(
     let unreadable = |cause: String| {
         EngineError::from(TopologyError::Unreadable { what: "a record of the export".to_owned(), cause })
     };
-    let infos = document.cell_infos();
-    if let Some(missing) = wanted.iter().find(|cell| !infos.contains_key(*cell)) {
-        return Err(no_cell(missing, &infos));
-    }
+    check_cells(wanted, &document.cell_infos())?;
     let chosen = |cell: &str| wanted.is_empty() || wanted.contains(cell);
     let global = rewritten(document, to, address, &chosen);
     let root = root_of(to.server, &to.root);
