@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use support::matrix;
 use tempfile::TempDir;
 
 use vitess_backup::backup::failure::{Failure, Reason};
@@ -41,14 +42,8 @@ const STREAMS: [(&str, &str, &str); 2] = [
 /// Of the short form of a backup.
 const ENTRIES: usize = 9;
 
-fn whole_matrix() -> bool {
-    std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole")
-}
-
 fn random() -> StdRng {
-    let seed = std::env::var("VBO_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("VBO_SEED={seed}");
-    StdRng::seed_from_u64(seed)
+    StdRng::seed_from_u64(matrix::seed())
 }
 
 /// A backup, and a copy of it to mend it with.
@@ -147,7 +142,7 @@ impl Case {
     /// Some of them; all in the whole matrix.
     fn sample(&self, random: &mut StdRng, count: usize) -> Vec<String> {
         let mut names = self.objects();
-        while !whole_matrix() && names.len() > count {
+        while !matrix::is_whole() && names.len() > count {
             names.swap_remove(random.random_range(0..names.len()));
         }
         names
@@ -255,7 +250,7 @@ async fn damage_to_an_object_of_a_file_is_found_and_the_object_named() {
     let done = case.verify().await.unwrap();
     assert_eq!((done.files, done.warnings), (ENTRIES as u64, Vec::new()));
     damage_each(&case, &case.objects(), &mut random).await;
-    if whole_matrix() {
+    if matrix::is_whole() {
         for backup in BUILTIN {
             let case = Case::new(backup);
             case.verify().await.unwrap();

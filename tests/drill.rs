@@ -14,6 +14,7 @@ use std::path::Path;
 use engine_support::process::{command, run, run_killed_at};
 use engine_support::{Notes, SmallDisk, backup_options, engine_tablet, storage_in};
 use serde_json::{Value, json};
+use support::matrix;
 use support::mysql::Tablet;
 use tempfile::TempDir;
 use vitess_backup::engine::Interrupt;
@@ -126,7 +127,7 @@ async fn a_good_backup_passes_also_after_drills_that_were_killed_and_each_failed
     let case = Case::new(|_| ()).await;
     let tablet_before = listing(case.tablet.tablet_dir());
 
-    let points: Vec<String> = if std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole") {
+    let points: Vec<String> = if matrix::is_whole() {
         (1..=9).map(|step| format!("step:{step}")).chain(["copy:1".to_owned(), "copy:30000000".to_owned()]).collect()
     } else {
         // While files are copied, and when mysqld runs.

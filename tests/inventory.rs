@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own functions may fail the test")]
 
+#[path = "support/matrix.rs"]
+mod matrix;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -254,8 +257,7 @@ fn a_storage_that_is_not_there_is_told_from_one_that_is_empty() {
 
 #[test]
 fn ten_thousand_backups_are_listed_in_seconds() {
-    let whole = std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole");
-    let number = if whole { 10_000 } else { 500 };
+    let number = if matrix::is_whole() { 10_000 } else { 500 };
     let storage = Storage::new();
     for name in names(number) {
         storage.backup(SHARD, &name);

@@ -13,19 +13,14 @@ use engine_support::process::{Running, run_killed_at, run_to};
 use engine_support::{Notes, Shard, checksums};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use support::matrix;
 use vitess_backup::engine::catalogue;
 use vitess_backup::mysqld::Evidence;
 
-fn whole_matrix() -> bool {
-    std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole")
-}
-
 /// `copy:<byte>`, at random in a copy of so many bytes.
 fn places_in_the_copy(bytes: u64) -> Vec<String> {
-    let seed = std::env::var("VBO_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("VBO_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let count = if whole_matrix() { 10 } else { 3 };
+    let mut random = StdRng::seed_from_u64(matrix::seed());
+    let count = if matrix::is_whole() { 10 } else { 3 };
     (0..count).map(|_| format!("copy:{}", random.random_range(1..=bytes))).collect()
 }
 
@@ -119,7 +114,7 @@ async fn a_backup_killed_after_any_journal_write_or_in_its_copy_is_recovered_fro
         assert!(shard.journal_exists() && !shard.mysqld_lives().await, "{place}: killed in the copy");
         recovers(&place).await;
     }
-    if whole_matrix() {
+    if matrix::is_whole() {
         assert!(at_each("step", &backup, &recovers).await >= 8);
     }
     shard.assert_rows_match("at the end").await;
@@ -144,7 +139,7 @@ async fn a_restore_killed_after_any_journal_write_or_in_its_copy_is_simply_run_a
         assert!(shard.journal_exists() && shard.marker_exists() && !shard.mysqld_lives().await, "{place}");
         completes(&place).await;
     }
-    if whole_matrix() {
+    if matrix::is_whole() {
         assert!(at_each("step", &restore, &completes).await >= 8);
     }
 }
@@ -156,7 +151,7 @@ async fn a_recovery_that_is_killed_itself_is_simply_run_again() {
     run_to(0, &shard.quick_backup_arguments());
     // mysqld is down and its files are being copied.
     let mut states = vec!["journal:3"];
-    if whole_matrix() {
+    if matrix::is_whole() {
         states.extend(["journal:1", "journal:2", "journal:4", "journal:5"]);
     }
     let mut kills = 0;

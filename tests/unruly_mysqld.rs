@@ -14,7 +14,7 @@ use std::time::Duration;
 use engine_support::{Shard, backup_options, restore_options};
 use support::container;
 use support::ground::ground;
-use support::mysql::PATIENCE;
+use support::mysql::{PATIENCE, own};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use vitess_backup::backup::failure::Reason;
@@ -152,6 +152,26 @@ async fn a_mysqld_that_came_and_went_while_its_files_were_copied_is_found_out() 
     let failure = backup.await.unwrap().unwrap_err().failure();
     assert_eq!(failure.reason, Reason::MysqldStartedMeanwhile, "{failure:?}");
     assert!(failure.message.contains("was written to"), "{failure:?}");
+    shard.assert_as_before(&before).await;
+}
+
+/// As of a log that a mysqld which came and went has purged or renamed: it showed when the file was to be opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_file_that_went_while_others_were_copied_tells_of_a_mysqld_too() {
+    let shard = Shard::start().await;
+    let before = shard.settings().await;
+    // The smallest come last.
+    let small = shard.replica.layout().datadir.join("vt_commerce/small.MYD");
+    std::fs::write(&small, "x").unwrap();
+    own(small.parent().unwrap());
+    let gate = Gate::new(At::Copied(MIDDLE));
+    let backup = shard.start_backup(&gate, PATIENCE, false);
+    gate.reached().await;
+    std::fs::remove_file(&small).unwrap();
+    gate.open();
+    let failure = backup.await.unwrap().unwrap_err().failure();
+    assert_eq!(failure.reason, Reason::MysqldStartedMeanwhile, "{failure:?}");
+    assert!(failure.message.contains("small.MYD was written to"), "{failure:?}");
     shard.assert_as_before(&before).await;
 }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::backup::{backup_yaml, condition, storage_yaml, take};
-use crate::ground::{Ground, matrix_is_whole, seed};
+use crate::ground::Ground;
+use crate::matrix;
 use crate::restore::{claim_yaml, restore_yaml};
 
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
@@ -151,6 +152,17 @@ fn is_over(kind: &'static str, name: &'static str) -> impl Fn(&Ground) -> bool {
     }
 }
 
+/// Until the run has given back all that it held, and nobody has to tidy up after it.
+fn wait_settled(ground: &Ground, kind: &str, name: &str) -> Value {
+    ground.wait(kind, name, MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none())
+}
+
+/// What a backup comes to whose operator nobody kills.
+fn left_alone(ground: &Ground, name: &str, storage: &str) -> Value {
+    take(ground, name, storage, 101);
+    end_state(&wait_settled(ground, BACKUPS, name))
+}
+
 /// What of a finished run does not depend on when it was, and how much it had to do.
 fn end_state(object: &Value) -> Value {
     let status = &object["status"];
@@ -196,9 +208,7 @@ fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that
     ground.apply(&storage_yaml("killed", &root));
     ground.delete(BACKUPS, "killed-each");
     ground.delete(RESTORES, "killed-each");
-    let alone = take(&ground, "left-alone", "killed", 101);
-    ground.wait(BACKUPS, "left-alone", MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());
-    let alone = end_state(&ground.get(BACKUPS, "left-alone").unwrap_or(alone));
+    let alone = left_alone(&ground, "left-alone", "killed");
 
     let operators = Operators::instead_of_the_charts(&ground);
     let engines = Engines::watch(&ground);
@@ -250,12 +260,10 @@ fn an_operator_that_is_killed_once_after_any_of_its_writes_is_followed_by_one_th
     const LIKELY: u64 = 14;
     let ground = Ground::take_alone();
     ground.apply(&storage_yaml("killed-once", &format!("/killed-once-{}", std::process::id())));
-    let alone = take(&ground, "once-left-alone", "killed-once", 101);
-    ground.wait(BACKUPS, "once-left-alone", MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());
-    let alone = end_state(&ground.get(BACKUPS, "once-left-alone").unwrap_or(alone));
+    let alone = left_alone(&ground, "once-left-alone", "killed-once");
     let operators = Operators::instead_of_the_charts(&ground);
     let engines = Engines::watch(&ground);
-    let mut place = if matrix_is_whole() { 1 } else { 1 + seed() % LIKELY };
+    let mut place = if matrix::is_whole() { 1 } else { 1 + matrix::seed() % LIKELY };
     loop {
         let object = name(format!("killed-once-{place}"));
         ground.delete(BACKUPS, object);
@@ -270,7 +278,7 @@ fn an_operator_that_is_killed_once_after_any_of_its_writes_is_followed_by_one_th
             assert!(place > LIKELY, "no operator was killed: a backup takes fewer than {place} writes");
             break;
         }
-        if !matrix_is_whole() {
+        if !matrix::is_whole() {
             break;
         }
         place += 1;
@@ -336,8 +344,8 @@ fn an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and
     let volume =
         ground.lib(&format!("tablet_exec 101 'ls /backups/outage-{}/commerce/0/{name}' vttablet", std::process::id()));
     assert!(volume.lines().any(|file| file == "MANIFEST"), "{volume}");
-    ground.wait(BACKUPS, "through-outage", MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());
-    ground.wait(RESTORES, "in-outage", MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());
+    wait_settled(&ground, BACKUPS, "through-outage");
+    wait_settled(&ground, RESTORES, "in-outage");
     assert_no_lock_is_held(&ground);
     assert_serves_as_a_replica(&ground, 102);
     ground.assert_same_rows_as_primary(102);
@@ -370,7 +378,7 @@ fn two_operators_that_both_act_launch_one_engine_for_each_run() {
     let mut names = BTreeSet::new();
     for (kind, name) in runs {
         let done = ground.wait_succeeded(kind, name);
-        ground.wait(kind, name, MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none());
+        wait_settled(&ground, kind, name);
         // Of a shard another tablet may be tried, by an engine of its own.
         let left = done["status"]["tried"].as_array().map_or(0, Vec::len);
         assert!(left == 0 || name == "twice-shard", "{name}: {:#}", done["status"]);

@@ -89,22 +89,6 @@ fn environment() -> &'static [(String, String)] {
     })
 }
 
-/// Whether every case of a matrix is asked for (`make test-all`), and not only what is drawn.
-pub fn matrix_is_whole() -> bool {
-    std::env::var("VBO_MATRIX").is_ok_and(|matrix| matrix == "whole")
-}
-
-/// What a draw is made by: `VBO_SEED`, or the time. It is printed, so that the draw can be made again.
-pub fn seed() -> u64 {
-    let seed = std::env::var("VBO_SEED").ok().map(|seed| seed.parse().expect("VBO_SEED is a number"));
-    let seed = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
-        now.as_secs()
-    });
-    println!("VBO_SEED={seed}");
-    seed
-}
-
 /// To the API server, as `kubectl` does.
 fn connect() -> (Runtime, Client) {
     let path = environment().iter().find(|(name, _)| name == "KUBECONFIG").map(|(_, path)| path.as_str());

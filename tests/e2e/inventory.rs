@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::backup::condition;
-use crate::ground::{Ground, matrix_is_whole};
+use crate::ground::Ground;
+use crate::matrix;
 use serde_json::Value;
 
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
@@ -220,7 +221,7 @@ fn a_backup_of_ours_is_listed_soon_after_its_run_and_gets_no_second_object() {
 /// 10,000 with `VBO_MATRIX=whole` (`make test-all`): that many objects take minutes to make on a small machine. Else 300.
 #[test]
 fn ten_thousand_backups_are_mirrored_within_a_minute_and_50_mib() {
-    let number = if matrix_is_whole() { 10_000 } else { 300 };
+    let number = if matrix::is_whole() { 10_000 } else { 300 };
     let ground = Ground::take();
     let root = root("many");
     let shard = format!("/backups{root}/commerce/0");

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // a test that cannot go on says so
 
 mod ground;
+#[path = "../support/matrix.rs"]
+mod matrix;
 
 mod backup;
 mod faults;

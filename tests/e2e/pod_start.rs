@@ -210,9 +210,7 @@ fn a_shard_without_a_backup_starts_empty_and_can_be_initialised() {
     ground.lib("remove_tablet 113");
     ground.delete(RESTORES, "fresh");
     ground.apply(&restore_yaml("fresh", "fresh/0", "nothing-there", "  bootstrap: {tabletType: replica}\n"));
-    ground.lib(
-        "vtctldclient GetKeyspace fresh >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none fresh",
-    );
+    ground.lib("ensure_keyspace fresh");
     let manifest = ground.lib("tablet_manifest 113");
     let manifest = manifest.replace("--init-keyspace=commerce", "--init-keyspace=fresh").replace(
         "planetscale.com/keyspace: commerce",

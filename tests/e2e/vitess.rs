@@ -1,7 +1,8 @@
 //! Vitess proves it: it restores ours, and we restore its, with each codec.
 
 use crate::backup::{backup_yaml, storage_yaml};
-use crate::ground::{Ground, matrix_is_whole, seed};
+use crate::ground::Ground;
+use crate::matrix;
 use crate::restore::onto_tablet;
 
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
@@ -23,10 +24,10 @@ const OTHERS: [Codec; 4] = [
 
 /// One round per codec takes 1 to 2 minutes: `make test` draws one, `make test-all` (`VBO_MATRIX=whole`) takes all.
 fn drawn() -> Vec<Codec> {
-    if matrix_is_whole() {
+    if matrix::is_whole() {
         return OTHERS.into_iter().collect();
     }
-    let seed = seed();
+    let seed = matrix::seed();
     OTHERS.into_iter().nth(usize::try_from(seed % OTHERS.len() as u64).expect("a small number")).into_iter().collect()
 }
 

@@ -20,7 +20,7 @@ use vitess_backup::storage::{BackupStorage, Location, Network, PutError, Removed
 use crate::proxy::{Asked, Ends, Fault, Faults, Link, Proxy};
 use crate::servers::{self, BUCKET, Program, Server};
 use crate::tables::{FAULTS, SERVICES, SURVIVED};
-use crate::{NAME, matrix_is_whole, shard, support};
+use crate::{NAME, shard, support};
 
 /// A minute's patience in a second's.
 fn hasty() -> Network {
@@ -287,7 +287,7 @@ async fn an_error_says_what_the_connection_met() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_a_distance_ranges_side_by_side_are_four_times_one_stream() {
     let asked: Option<usize> = std::env::var("VBO_LINK_MB").ok().map(|text| text.parse().unwrap());
-    let measured = asked.or_else(|| matrix_is_whole().then_some(1024));
+    let measured = asked.or_else(|| support::matrix::is_whole().then_some(1024));
     let megabytes = measured.unwrap_or(48);
     let server = Server::start(Program::Versitygw);
     let near = server.storage("link");

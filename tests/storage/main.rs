@@ -54,19 +54,16 @@ fn services() -> Vec<Service> {
         shared("GCS: s3s-fs", Program::S3sAnonymous),
         Service { name: "Ceph: versitygw", storage: ceph.as_ceph(), _keeps_alive: Box::new(ceph) },
     ];
-    if matrix_is_whole() {
+    if support::matrix::is_whole() {
         let gateway = servers::shared(Program::Radosgw);
         let location = gateway.ceph_location(&gateway.new_user_of_the_gateway(), false, Network::default());
         let storage = BackupStorage::open(&Location::Ceph(location)).unwrap();
         services.push(Service { name: "Ceph: radosgw", storage, _keeps_alive: Box::new(()) });
     }
-    let expected = tables::SERVERS.iter().chain(tables::MORE_SERVERS.iter().take_while(|_| matrix_is_whole()));
+    let expected =
+        tables::SERVERS.iter().chain(tables::MORE_SERVERS.iter().take_while(|_| support::matrix::is_whole()));
     assert!(services.iter().map(|service| &service.name).eq(expected), "the table of docs/storage.md has others");
     services
-}
-
-fn matrix_is_whole() -> bool {
-    std::env::var("VBO_MATRIX").is_ok_and(|matrix| matrix == "whole")
 }
 
 fn shared(name: &'static str, program: Program) -> Service {

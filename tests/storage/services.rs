@@ -11,7 +11,8 @@ use vitess_backup::topo::KeyspaceShard;
 
 use crate::proxy::{Ends, Fault, Proxy};
 use crate::servers::{self, BUCKET, Program, Server};
-use crate::{NAME, matrix_is_whole, shard};
+use crate::support::matrix;
+use crate::{NAME, shard};
 
 #[tokio::test]
 async fn keys_in_s3_are_vitesss_with_and_without_root() {
@@ -240,7 +241,7 @@ async fn encryption_is_asked_for_where_s3_wants_to_hear_of_it() {
             assert_eq!(found.strip_prefix(&format!("{kind} ")), Some(expected), "{seen:?}");
         }
     }
-    if matrix_is_whole() {
+    if matrix::is_whole() {
         a_customers_key_opens_what_it_closed().await;
     }
 }

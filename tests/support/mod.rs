@@ -9,6 +9,7 @@
 pub mod container;
 pub mod ground;
 pub mod mariadb;
+pub mod matrix;
 pub mod mysql;
 pub mod vitess;
 

@@ -55,12 +55,8 @@ impl Topology {
     }
 
     /// What every program of Vitess's is told of it.
-    pub fn flags(&self) -> [String; 3] {
-        [
-            "--topo-implementation=etcd2".to_owned(),
-            format!("--topo-global-server-address={}", self.address),
-            "--topo-global-root=/vitess/global".to_owned(),
-        ]
+    pub fn flags(&self) -> Vec<String> {
+        topology_flags("etcd2", &self.address, "/vitess/global")
     }
 
     /// What vtctldclient answers, with a vtctld inside; what it complains of otherwise.
@@ -97,10 +93,24 @@ fn launch(data: &Path, address: &str, peers: u16) -> Child {
         .unwrap()
 }
 
+/// What every program of Vitess's is told of a topology: the name of its plugin, `host:port`, and the global root.
+pub fn topology_flags(implementation: &str, address: &str, root: &str) -> Vec<String> {
+    vec![
+        format!("--topo-implementation={implementation}"),
+        format!("--topo-global-server-address={address}"),
+        format!("--topo-global-root={root}"),
+    ]
+}
+
 /// What vtctldclient answers with these flags for the topology, and a vtctld inside; what it complains of otherwise.
 pub fn client(topology: &[String], command: &str) -> Result<String, String> {
+    vtctldclient("internal", topology, command)
+}
+
+/// What vtctldclient answers that asks this server, with these flags; what it complains of otherwise.
+pub fn vtctldclient(server: &str, flags: &[String], command: &str) -> Result<String, String> {
     let mut client = command_as_user(&ground().vitess_bin.join("vtctldclient"));
-    client.env("HOME", "/tmp").args(["--server", "internal"]).args(topology);
+    client.env("HOME", "/tmp").args(["--server", server]).args(flags);
     let output = client.args(command.split_whitespace()).stdin(Stdio::null()).output().expect("vtctldclient runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {

@@ -14,6 +14,7 @@ use vitess_backup::topology::Access;
 use crate::access;
 use crate::support::ground::first_line_of;
 use crate::support::mysql::{PATIENCE, free_port};
+use crate::support::vitess::topology_flags;
 
 /// What `tests/e2e/ground/topology/build.sh` prints for a server.
 pub fn built(server: &str) -> PathBuf {
@@ -212,6 +213,16 @@ impl Zookeeper {
     pub fn data(&self) -> PathBuf {
         self.process.directory.path().join("data")
     }
+
+    /// What every program of Vitess's is told of it.
+    pub fn flags(&self) -> Vec<String> {
+        topology_flags("zk2", &self.endpoint, "/vitess/global")
+    }
+
+    /// What `vitess-backup topology` is told of it.
+    pub fn our_flags(&self) -> String {
+        format!("--topo-implementation zk2 --topo-server-address {} --topo-root /vitess/global", self.endpoint)
+    }
 }
 
 /// What a ZooKeeper answers to a four-letter word.
@@ -272,11 +283,7 @@ impl Consul {
 
     /// What every program of Vitess's is told of it.
     pub fn flags(&self) -> Vec<String> {
-        vec![
-            "--topo-implementation=consul".to_owned(),
-            format!("--topo-global-server-address={}", self.endpoint),
-            "--topo-global-root=vitess/global".to_owned(),
-        ]
+        topology_flags("consul", &self.endpoint, "vitess/global")
     }
 
     /// One server of so many, with these settings besides.

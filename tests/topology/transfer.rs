@@ -111,23 +111,11 @@ async fn vitess_finds_in_zookeeper_what_was_exported_from_etcd() {
         (Topology::start(), TempDir::new().unwrap(), Zookeeper::start("zookeeper39"));
     furnish(&topology);
     let file = export(&topology, &directory);
-    let address = &zookeeper.endpoint;
-    run(
-        0,
-        &format!(
-            "topology import --topo-implementation zk2 --topo-server-address {address} --topo-root /vitess/global {file}"
-        ),
-    );
-    let flags = [
-        "--topo-implementation=zk2".to_owned(),
-        format!("--topo-global-server-address={address}"),
-        "--topo-global-root=/vitess/global".to_owned(),
-    ];
-    assert_eq!(told(&flags), told(&topology.flags()));
+    run(0, &format!("topology import {} {file}", zookeeper.our_flags()));
+    assert_eq!(told(&zookeeper.flags()), told(&topology.flags()));
     // And back again: what comes out of ZooKeeper is what went in.
     let again = directory.path().join("again.json").display().to_string();
-    let from = format!("--topo-implementation zk2 --topo-server-address {address} --topo-root /vitess/global");
-    run(0, &format!("topology export {from} --output-file {again}"));
+    run(0, &format!("topology export {} --output-file {again}", zookeeper.our_flags()));
     let [first, second] = [file, again].map(|path| Document::decode(&std::fs::read_to_string(path).unwrap()).unwrap());
     let without_cells = |document: &Document| {
         let mut global = document.global.clone();

@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,10 +10,10 @@ use vitess_backup::backup::topology::TopologyServer::Etcd as ETCD;
 use vitess_backup::engine::topology::BackupOptions;
 
 use crate::servers::{Etcd, Zookeeper, built};
-use crate::support::container::{Container, command_as_user};
+use crate::support::container::Container;
 use crate::support::ground::ground;
 use crate::support::mysql::{PATIENCE, Tablet, free_port, own};
-use crate::support::vitess::{CELL, Seat, Topology, Vttablet, client};
+use crate::support::vitess::{CELL, Seat, Topology, Vttablet, client, vtctldclient};
 use crate::{Case, access, project, started, transfer};
 
 const ALIAS: &str = "zone1-0000000101";
@@ -57,11 +57,7 @@ impl Vitess {
 
     /// What the vtctld answers, or complains of.
     fn ask(&self, command: &str) -> Result<String, String> {
-        let mut client = command_as_user(&ground().vitess_bin.join("vtctldclient"));
-        client.env("HOME", "/tmp").args(["--server", &self.address, "--action-timeout", "10s"]);
-        let output = client.args(command.split_whitespace()).stdin(Stdio::null()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        vtctldclient(&self.address, &["--action-timeout=10s".to_owned()], command)
     }
 
     /// Asks until there is an answer.
@@ -174,14 +170,8 @@ async fn a_destroyed_etcd_is_replaced_by_a_zookeeper_that_was_filled_from_an_exp
     topology.destroy();
 
     let zookeeper = Zookeeper::start("zookeeper39");
-    let address = &zookeeper.endpoint;
-    let to = format!("--topo-implementation zk2 --topo-server-address {address} --topo-root /vitess/global");
-    transfer::run(0, &format!("topology import {to} {file}"));
-    let flags = [
-        "--topo-implementation=zk2".to_owned(),
-        format!("--topo-global-server-address={address}"),
-        "--topo-global-root=/vitess/global".to_owned(),
-    ];
+    transfer::run(0, &format!("topology import {} {file}", zookeeper.our_flags()));
+    let flags = zookeeper.flags();
     // The tablets' records are there before any vttablet has started over it.
     assert!(client(&flags, "GetTablets").unwrap().contains(ALIAS));
     for command in ["RebuildKeyspaceGraph commerce", "RebuildVSchemaGraph"] {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::mariadb::{Server, XTRA};
+use crate::support::matrix;
 use crate::support::mysql::PATIENCE;
 use crate::tablet::{Case, SINGLE, ended, failure, tools};
 
@@ -99,7 +100,7 @@ fn what_is_restored_is_what_was_written_at_the_backups_position() {
     let running = Running::start();
     let (before, rows_before) = (running.sequence(), running.server.sql("SELECT COUNT(*) FROM vt_maria.written"));
     let rows_before: u64 = rows_before.parse().unwrap();
-    let whole = std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole");
+    let whole = matrix::is_whole();
     let drawn = usize::try_from(jiff::Timestamp::now().as_second()).unwrap() % CODECS.len();
     for (place, &Stored { flags, object, engine, restore_flags }) in CODECS.iter().enumerate() {
         for stripes in [0, 3] {

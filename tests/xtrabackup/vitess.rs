@@ -6,6 +6,7 @@ use std::fs;
 use crate::backing_up::{CODECS, Running};
 use crate::support::ground;
 use crate::support::mariadb::{Client, Server};
+use crate::support::matrix;
 use crate::support::mysql::own;
 use crate::support::vitess::{Seat, Topology, Vttablet};
 use crate::tablet::tools;
@@ -79,7 +80,7 @@ fn vitess_restores_what_we_stored(mut running: Running, topology: &Topology, fla
 /// All cells with `VBO_MATRIX=whole`; else the codec that is Vitess's default, and one that the clock draws, once striped.
 #[test]
 fn each_restores_what_the_other_stored() {
-    let whole = std::env::var("VBO_MATRIX").is_ok_and(|size| size == "whole");
+    let whole = matrix::is_whole();
     let drawn = usize::try_from(jiff::Timestamp::now().as_second()).unwrap() % CODECS.len();
     let mut running = Running::start();
     let topology = Topology::start();

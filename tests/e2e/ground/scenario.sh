@@ -32,7 +32,7 @@ bring_back() {
 
 # start_vtorc, stop_vtorc: with it, replication that stands still is started by it and by nobody else.
 start_vtorc() {
-  with_our_image < "$VITESS/manifests/vtorc.yaml" | in_namespace apply -f - >/dev/null &&
+  with_our_image "$TABLET_IMAGE" < "$VITESS/manifests/vtorc.yaml" | in_namespace apply -f - >/dev/null &&
     in_namespace rollout status deploy/vtorc --timeout=120s >/dev/null
 }
 stop_vtorc() {

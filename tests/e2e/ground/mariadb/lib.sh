@@ -52,10 +52,3 @@ pause_maria_writer() {
     in_namespace wait pod -l app.kubernetes.io/name=maria-writer --for=delete --timeout=60s >/dev/null
 }
 resume_maria_writer() { in_namespace scale deploy/maria-writer --replicas=1 >/dev/null; }
-
-# with_mariadb_image: YAML on stdin, with the image named as this cluster's pods must name it.
-with_mariadb_image() {
-  local ref
-  ref=$(image_ref "$MARIADB_TABLET_IMAGE") || return 1
-  sed "s|image: localhost/$MARIADB_TABLET_IMAGE|image: $ref|"
-}

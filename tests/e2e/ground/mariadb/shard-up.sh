@@ -61,9 +61,7 @@ if [ -n "$(in_namespace get "statefulset/$(tablet_alias 201)" --ignore-not-found
   "$MARIADB/shard-down.sh"
 fi
 say "bringing up maria/0 in namespace $VITESS_NAMESPACE" "45 s; 5 s when it is up"
-# Durability none: the primary never waits for a replica.
-vtctldclient GetKeyspace maria >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none maria >/dev/null 2>&1 ||
-  vtctldclient GetKeyspace maria >/dev/null
+ensure_keyspace maria
 for uid in 200 201; do add_maria_tablet "$uid"; done
 has_primary || first_primary
 await 120 "mysqld of the tablets of maria/0" mysqld_answers
@@ -71,6 +69,6 @@ repair
 # A replica is Ready once it replicates.
 for uid in 200 201; do in_namespace rollout status "statefulset/$(tablet_alias "$uid")" --timeout=180s >/dev/null; done
 data
-with_mariadb_image < "$MARIADB/manifests/writer.yaml" | in_namespace apply -f - >/dev/null
+with_our_image "$MARIADB_TABLET_IMAGE" < "$MARIADB/manifests/writer.yaml" | in_namespace apply -f - >/dev/null
 maria_caught_up 201
 say "maria/0 is up in namespace $VITESS_NAMESPACE: primary $(tablet_alias 200), the replica caught up"

@@ -4,11 +4,10 @@
 
 # topology_server_up zookeeper|consul: returns when its pod is Ready.
 topology_server_up() {
-  local image reference
+  local image manifest=$GROUND/topology/manifests/$1.yaml
   "$GROUND/topology/image.sh" "$1" || return 1
-  image=$(sed -n 's|.*image: localhost/\(vbo-[^ ]*\).*|\1|p' "$GROUND/topology/manifests/$1.yaml")
-  reference=$(image_ref "$image") || return 1
-  sed "s|image: localhost/$image|image: $reference|" "$GROUND/topology/manifests/$1.yaml" | in_namespace apply -f - >/dev/null &&
+  image=$(sed -n 's|.*image: localhost/\(vbo-[^ ]*\).*|\1|p' "$manifest")
+  with_our_image "$image" < "$manifest" | in_namespace apply -f - >/dev/null &&
     in_namespace rollout status "statefulset/$1" --timeout=180s >/dev/null
 }
 

@@ -104,11 +104,18 @@ pause_writer() {
 }
 resume_writer() { in_namespace scale deploy/writer --replicas=1 >/dev/null; }
 
-# with_our_image: YAML on stdin, with the image named as this cluster's pods must name it.
+# with_our_image NAME:TAG: YAML on stdin, with that image named as this cluster's pods must name it.
 with_our_image() {
-  local ref
-  ref=$(image_ref "$TABLET_IMAGE") || return 1
-  sed "s|image: localhost/$TABLET_IMAGE|image: $ref|"
+  local image=$1 ref
+  ref=$(image_ref "$image") || return 1
+  sed "s|image: localhost/$image|image: $ref|"
+}
+
+# ensure_keyspace NAME: durability none, so that the primary never waits for a replica and a test may stop any of them. A vttablet
+# that starts makes its keyspace too, with the same.
+ensure_keyspace() {
+  vtctldclient GetKeyspace "$1" >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none "$1" >/dev/null 2>&1 ||
+    vtctldclient GetKeyspace "$1" >/dev/null
 }
 
 # tablet_manifest UID [VTTABLET-FLAG...]: the YAML of that tablet, for `in_namespace apply -f -`.
@@ -118,7 +125,7 @@ tablet_manifest() {
   echo ---
   for flag; do flags+="        - '${flag//\'/\'\'}'\n"; done
   sed -e "s/0000000100/$(printf %010d "$uid")/g; s/tablet-uid: \"100\"/tablet-uid: \"$uid\"/g; s/tablet-uid=100/tablet-uid=$uid/" \
-    -e "s|^        # further vttablet flags\$|$flags|" "$VITESS/manifests/tablet.yaml" | sed '/^$/d' | with_our_image
+    -e "s|^        # further vttablet flags\$|$flags|" "$VITESS/manifests/tablet.yaml" | sed '/^$/d' | with_our_image "$TABLET_IMAGE"
 }
 
 # remove_tablet UID: the pod, its volume and its record in the topology. Nobody needs its data any more, so that there is no

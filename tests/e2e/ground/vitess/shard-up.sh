@@ -13,7 +13,7 @@ VITESS_NAMESPACE=${1:-${VITESS_NAMESPACE:-vitess-demo}}
 # apply NAME...: manifests/NAME.yaml
 apply() {
   local name
-  for name; do echo ---; cat "$VITESS/manifests/$name.yaml"; done | with_our_image | in_namespace apply -f - >/dev/null
+  for name; do echo ---; cat "$VITESS/manifests/$name.yaml"; done | with_our_image "$TABLET_IMAGE" | in_namespace apply -f - >/dev/null
 }
 
 namespace() {
@@ -33,10 +33,7 @@ topology() {
   in_namespace rollout status deploy/vtctld --timeout=120s >/dev/null
   await 60 "vtctld to answer" vtctldclient GetCellInfoNames
   vtctldclient GetCellInfo zone1 >/dev/null 2>&1 || vtctldclient AddCellInfo --root /vitess/zone1 --server-address etcd:2379 zone1 >/dev/null
-  # Durability none: the primary never waits for a replica, so a test may stop any of them. A vttablet that starts makes the
-  # keyspace too, with the same.
-  vtctldclient GetKeyspace commerce >/dev/null 2>&1 || vtctldclient CreateKeyspace --durability-policy=none commerce >/dev/null 2>&1 ||
-    vtctldclient GetKeyspace commerce >/dev/null
+  ensure_keyspace commerce
 }
 
 registered() { [ "$(vtctldclient GetTablets --keyspace commerce --shard 0 | grep -vc ':0 ')" -ge ${#TABLET_UIDS[@]} ]; }
