@@ -146,13 +146,22 @@ test-all: test ## test with every matrix whole, and what needs cargo-deny, Docke
 # Both sides' tablet and storage are in BENCH_DIR. BENCH_ENGINES=builtin, BENCH_CODECS="pargzip zstd" and BENCH_PAIRS=1 narrow it;
 # with the latter two the page stays as it is unless BENCH_REPORT names it.
 BENCH_DIR ?= /dev/shm
-BENCH_REPORT ?= $(if $(BENCH_CODECS)$(BENCH_PAIRS),,docs/benchmarks.md)
+BENCH_REPORT ?= $(if $(BENCH_CODECS)$(BENCH_PAIRS)$(BENCH_OPERATOR),,docs/benchmarks.md)
+# BENCH_ENDED=400, BENCH_RUNNING=50, BENCH_RATE=10 and BENCH_SECONDS=10 make the operator's smaller; then likewise.
+BENCH_OPERATOR := $(BENCH_ENDED)$(BENCH_RUNNING)$(BENCH_RATE)$(BENCH_SECONDS)
 
 .PHONY: bench
 bench: build ## Vitess's engines and ours in turn, into docs/benchmarks.md (needs root; 45 min on 2 quiet cores)
 	$(call say,backups and restores by Vitess and by us in $(BENCH_DIR))
 	@TMPDIR="$(BENCH_DIR)" BENCH_BINARY="$(abspath $(BINARY))" BENCH_ENGINES="$(BENCH_ENGINES)" BENCH_CODECS="$(BENCH_CODECS)" \
 	  BENCH_PAIRS="$(BENCH_PAIRS)" BENCH_REPORT="$(BENCH_REPORT)" $(CARGO) bench --quiet --locked --profile dev --bench bench
+
+.PHONY: bench-operator
+bench-operator: build ## the operator with 10,000 backups, into docs/benchmarks.md (TIME on 2 quiet cores)
+	$(call say,the operator against a real API server whose data are in $(BENCH_DIR))
+	@TMPDIR="$(BENCH_DIR)" BENCH_BINARY="$(abspath $(BINARY))" BENCH_ENDED="$(BENCH_ENDED)" BENCH_RUNNING="$(BENCH_RUNNING)" \
+	  BENCH_RATE="$(BENCH_RATE)" BENCH_SECONDS="$(BENCH_SECONDS)" BENCH_REPORT="$(BENCH_REPORT)" \
+	  $(CARGO) bench --quiet --locked --profile dev --bench operator
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
 

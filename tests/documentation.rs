@@ -12,7 +12,7 @@ mod tables;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tables::{END, Row, begin, into_page, table};
+use tables::{Place, Row, into_page, of_engine, of_operator, table};
 use vitess_backup::backup::diagnosis::{Diagnosis, GROUPS};
 
 const XTRABACKUP: &str = include_str!("../docs/xtrabackup.md");
@@ -243,15 +243,16 @@ fn what_was_not_measured_meets_no_aim() {
 }
 
 #[test]
-fn figures_replace_the_earlier_ones_of_their_engine_and_nothing_else() {
-    let (hot, cold) = (begin("hot"), begin("cold"));
-    let page = format!("# Title\n{cold}other\n{END}prose\n{hot}old\nfigures\n{END}prose\n");
-    let once = into_page(&page, "hot", "new\n").unwrap();
-    assert_eq!(once, format!("# Title\n{cold}other\n{END}prose\n{hot}\nnew\n\n{END}prose\n"));
-    assert_eq!(into_page(&once, "hot", "new\n").unwrap(), once);
-    assert_eq!(into_page("# Title\n", "hot", "new\n"), None);
-    for engine in ["builtin", "xtrabackup"] {
-        let filled = into_page(include_str!("../docs/benchmarks.md"), engine, "new\n");
-        assert!(filled.is_some(), "`make bench` writes there");
+fn figures_replace_the_earlier_ones_of_their_place_and_nothing_else() {
+    let (hot, cold) = (of_engine("hot"), of_engine("cold"));
+    let Place { begin, end } = &hot;
+    let page = format!("# Title\n{}other\n{end}prose\n{begin}old\nfigures\n{end}prose\n", cold.begin);
+    let once = into_page(&page, &hot, "new\n").unwrap();
+    assert_eq!(once, format!("# Title\n{}other\n{end}prose\n{begin}\nnew\n\n{end}prose\n", cold.begin));
+    assert_eq!(into_page(&once, &hot, "new\n").unwrap(), once);
+    assert_eq!(into_page("# Title\n", &hot, "new\n"), None);
+    for place in [of_engine("builtin"), of_engine("xtrabackup"), of_operator()] {
+        let filled = into_page(include_str!("../docs/benchmarks.md"), &place, "new\n");
+        assert!(filled.is_some(), "{} is where the benchmarks write", place.begin);
     }
 }

@@ -54,9 +54,14 @@ pub async fn carry_out<K: Run>(
                     let known = seen.locks.get(&lock.lease);
                     known.is_some_and(|known| known.uid == holder.uid && !known.lives)
                 };
-                locks::acquire(&context.client, &owner, &lock, is_dead, now).await?;
+                let seems_free = !seen.locks.contains_key(&lock.lease);
+                locks::acquire(&context.client, &owner, &lock, seems_free, is_dead, now).await?;
             }
-            Action::ReleaseLock(lease) => locks::release(&context.client, &owner, &lease).await?,
+            Action::ReleaseLock(lease) => {
+                let watched = context.watched.of(&owner.namespace).await;
+                let known = watched.and_then(|watched| watched.locks.get(&owner.namespace, &lease));
+                locks::release(&context.client, &owner, &lease, known.as_deref()).await?;
+            }
             Action::CreateJob(job) => {
                 is_as_planned(context, object, done.resource_version.as_deref()).await?;
                 done.refusal = create(&jobs, &job).await?;

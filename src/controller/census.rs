@@ -6,6 +6,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use serde_json::Value;
 
+use super::held::Held;
 use super::kinds::Run;
 use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStorage};
 use crate::plan::TABLET_RECOVERED;
@@ -14,12 +15,18 @@ use crate::telemetry::census::{Census, Inventory, RunSeen, RunState, StorageSeen
 use crate::telemetry::metrics::{RunEnded, Source};
 
 /// Counts the runs of one store at each scrape.
-pub fn runs<K: Run>(store: &Store<DeserializeGuard<K>>) -> Source {
+pub fn runs<K: Run>(store: &Store<Held<K>>) -> Source {
     let store = store.clone();
     Box::new(move |census| {
         for found in store.state() {
-            if let Ok(object) = &found.0 {
-                add_run(census, object);
+            let namespace = found.namespace().unwrap_or_default();
+            match &*found {
+                Held::Ended(ended) => ended.counted.add::<K>(census, &namespace),
+                Held::Whole(object) => {
+                    if let Ok(object) = &object.0 {
+                        Counted::of(object).add::<K>(census, &namespace);
+                    }
+                }
             }
         }
     })
@@ -36,28 +43,48 @@ pub fn storages(store: &Store<DeserializeGuard<VitessBackupStorage>>) -> Source 
     })
 }
 
-fn add_run<K: Run>(census: &mut Census, object: &K) {
-    let namespace = object.namespace().unwrap_or_default();
-    let unseen = RunStatus::default();
-    let status = object.status().map_or(&unseen, K::run);
-    let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
-    let finished = status.finished_time.as_ref().map(|time| time.0);
-    let phase = status.phase.unwrap_or_default();
-    let state = match (phase, finished) {
-        (Phase::Succeeded, Some(_)) => success(status).map_or(RunState::Ended, RunState::Succeeded),
-        (Phase::Failed, Some(finished)) => RunState::Failed { finished },
-        _ if phase.is_final() => RunState::Ended,
-        _ => RunState::Unfinished { phase: text(phase), created },
-    };
-    let recovered = status.conditions.iter().find(|condition| condition.type_ == TABLET_RECOVERED);
-    census.add_run(&RunSeen {
-        kind: K::KIND,
-        namespace: &namespace,
-        shard: status.shard.as_deref(),
-        tablet_alias: status.tablet_alias.as_deref(),
-        state,
-        tablet_recovered: recovered.map(|condition| condition.status != "False"),
-    });
+/// What of a run is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    shard: Option<String>,
+    tablet_alias: Option<String>,
+    state: RunState,
+    tablet_recovered: Option<bool>,
+}
+
+impl Counted {
+    pub fn of<K: Run>(object: &K) -> Self {
+        let unseen = RunStatus::default();
+        let status = object.status().map_or(&unseen, K::run);
+        let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
+        let finished = status.finished_time.as_ref().map(|time| time.0);
+        let phase = status.phase.unwrap_or_default();
+        let state = match (phase, finished) {
+            (Phase::Succeeded, Some(_)) => success(status).map_or(RunState::Ended, RunState::Succeeded),
+            (Phase::Failed, Some(finished)) => RunState::Failed { finished },
+            _ if phase.is_final() => RunState::Ended,
+            _ => RunState::Unfinished { phase: text(phase), created },
+        };
+        let recovered = status.conditions.iter().find(|condition| condition.type_ == TABLET_RECOVERED);
+        Self {
+            shard: status.shard.clone(),
+            tablet_alias: status.tablet_alias.clone(),
+            state,
+            tablet_recovered: recovered.map(|condition| condition.status != "False"),
+        }
+    }
+
+    fn add<K: Run>(&self, census: &mut Census, namespace: &str) {
+        let Self { shard, tablet_alias, state, tablet_recovered } = self;
+        census.add_run(&RunSeen {
+            kind: K::KIND,
+            namespace,
+            shard: shard.as_deref(),
+            tablet_alias: tablet_alias.as_deref(),
+            state: state.clone(),
+            tablet_recovered: *tablet_recovered,
+        });
+    }
 }
 
 fn add_storage(census: &mut Census, object: &VitessBackupStorage) {
@@ -168,7 +195,7 @@ mod tests {
         });
         let mut census = Census::default();
         for status in [&succeeded, &failed, &json!({"phase": "Cancelled", "shard": "commerce/0"}), &json!({})] {
-            add_run(&mut census, &backup(status));
+            Counted::of(&backup(status)).add::<VitessBackup>(&mut census, "demo");
         }
         let success = Success {
             finished: "2026-11-22T10:01:30Z".parse().unwrap(),

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use kube::Client;
-use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
+use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
 use super::backoff::Backoff;
+use super::events::Recorder;
+use super::held::{Held, Stores};
 use super::queue::Queue;
 use super::touched::Touched;
+use super::watched::Scopes;
+use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::plan::Event;
-use crate::resources::names::OPERATOR;
 use crate::resources::settings::Settings;
 use crate::telemetry::metrics::Metrics;
 
@@ -23,17 +26,20 @@ pub struct Context {
     /// Storages that runs have changed.
     pub touched: Touched,
     pub queue: Queue,
+    /// What the watches have of Jobs, pods, locks and claims.
+    pub watched: Scopes,
+    /// And of our own objects.
+    pub backups: Stores<Held<VitessBackup>>,
+    pub restores: Stores<Held<VitessRestore>>,
+    pub topology_backups: Stores<Held<VitessTopologyBackup>>,
+    pub storages: Stores<DeserializeGuard<VitessBackupStorage>>,
     recorder: Recorder,
 }
-
-/// The longest note that the API server takes, in bytes.
-const NOTE_LIMIT: usize = 1000;
 
 impl Context {
     /// `instance` is the operator's own pod, for events.
     pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: Option<String>) -> Arc<Self> {
-        let reporter = Reporter { controller: OPERATOR.to_owned(), instance };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = Recorder::new(client.clone(), instance);
         Arc::new(Self {
             client,
             settings: Arc::new(settings),
@@ -41,6 +47,11 @@ impl Context {
             backoff: Backoff::default(),
             touched: Touched::default(),
             queue: Queue::default(),
+            watched: Scopes::default(),
+            backups: Stores::default(),
+            restores: Stores::default(),
+            topology_backups: Stores::default(),
+            storages: Stores::default(),
             recorder,
         })
     }
@@ -48,26 +59,12 @@ impl Context {
     /// Publishes events, and logs them. One that cannot be published must not make a reconcile fail.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, events: &[Event]) {
         let reference = object.object_ref(&());
-        for Event { warning, reason, note } in events {
+        for event in events {
+            let Event { warning, reason, note } = event;
             tracing::info!(event = *reason, warning, "{note}");
-            let event = KubeEvent {
-                type_: if *warning { EventType::Warning } else { EventType::Normal },
-                reason: (*reason).to_owned(),
-                note: Some(cut(note)),
-                action: (*reason).to_owned(),
-                secondary: None,
-            };
-            if let Err(error) = self.recorder.publish(&event, &reference).await {
+            if let Err(error) = self.recorder.publish(event, &reference).await {
                 tracing::warn!(%error, object = object.name_any(), reason, "cannot publish an event");
             }
         }
     }
-}
-
-fn cut(note: &str) -> String {
-    let mut end = note.len().min(NOTE_LIMIT);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note[..end].to_owned()
 }

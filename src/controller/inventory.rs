@@ -10,6 +10,8 @@ use kube::core::DeserializeGuard;
 
 use super::context::Context;
 use super::error::{Error, optional};
+use super::held::Held;
+use super::observe::By;
 use super::{act, observe, status};
 use crate::api::{VitessBackup, VitessBackupStatus, VitessBackupStorage};
 use crate::backup::inventory::{Found, Totals};
@@ -59,7 +61,8 @@ pub async fn observe(context: &Context, object: &VitessBackupStorage, now: Times
         .map(|pod| LivePod { pod: pod.name_any(), job: observe::job_of(pod).map(str::to_owned).unwrap_or_default() })
         .collect();
     if is_to_launch(object, &seen) {
-        seen.cluster = cluster(context, object).await?;
+        // What it is compared with is as old as the watch: at worst a bucket is told that needed not be.
+        seen.cluster = cluster(context, object, By::Watches).await?;
     }
     Ok(storage::Seen { claims, inventory: seen })
 }
@@ -68,14 +71,21 @@ fn current_job(object: &VitessBackupStorage) -> Option<&str> {
     Some(object.status.as_ref()?.inventory.as_ref()?.job.as_ref()?.name.as_str())
 }
 
-/// The VitessBackups that stand for backups of the storage, page by page.
-async fn cluster(context: &Context, object: &VitessBackupStorage) -> Result<Cluster, Error> {
-    let api: Api<DeserializeGuard<VitessBackup>> =
-        Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let storage = object.name_any();
+/// The VitessBackups that stand for backups of the storage, page by page. Of records no watch has enough.
+async fn cluster(context: &Context, object: &VitessBackupStorage, by: By) -> Result<Cluster, Error> {
+    let (namespace, storage) = (object.namespace().unwrap_or_default(), object.name_any());
+    let api: Api<DeserializeGuard<VitessBackup>> = Api::namespaced(context.client.clone(), &namespace);
     let mut cluster = Cluster::default();
+    let held = context.backups.all(&namespace).filter(|_| by == By::Watches);
+    for held in held.iter().flatten() {
+        match &**held {
+            Held::Whole(backup) => backup.0.iter().for_each(|backup| cluster.note(&storage, backup)),
+            Held::Ended(ended) => ended.noted.iter().for_each(|noted| cluster.add(&storage, noted)),
+        }
+    }
     let records = format!("{LABEL_ORIGIN}={ORIGIN_INVENTORY},{LABEL_STORAGE}={}", label_value(&storage));
-    for selector in [records, format!("{LABEL_ORIGIN}!={ORIGIN_INVENTORY}")] {
+    let others = held.is_none().then(|| format!("{LABEL_ORIGIN}!={ORIGIN_INVENTORY}"));
+    for selector in [records].into_iter().chain(others) {
         let params = ListParams::default().labels(&selector);
         // One that cannot be read stands for nothing that is known.
         observe::pages(&api, params, PAGE, |backup| {
@@ -127,7 +137,7 @@ pub async fn take_in(
     if totals.buckets_told == 0 && totals.shards_told == 0 {
         return Ok(Some(taking.taken));
     }
-    taking.cluster = cluster(context, object).await?;
+    taking.cluster = cluster(context, object, By::Server).await?;
     taking.read(totals).await?;
     Ok(Some(taking.taken))
 }

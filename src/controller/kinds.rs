@@ -8,13 +8,16 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::context::Context;
+use super::held::{Held, Stores};
 use crate::api::{
     EngineJob, Phase, RunStatus, Trigger, VitessBackup, VitessBackupStatus, VitessRestore, VitessRestoreStatus,
     VitessTopologyBackup, VitessTopologyBackupStatus,
 };
 use crate::plan::observed::Observed;
+use crate::plan::records::Noted;
 use crate::plan::{self, Plan, accept};
-use crate::resources::names::FINALIZER_RUN;
+use crate::resources::names::{FINALIZER_RUN, Lock};
 use crate::resources::topology;
 
 /// A VitessBackup, a VitessRestore or a VitessTopologyBackup.
@@ -53,6 +56,17 @@ pub trait Run:
     fn is_record(&self) -> bool;
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<Self::Status>;
 
+    /// What its plan may look at of tablets and locks, as locks of these: a tablet, a shard with all its tablets, a volume.
+    fn wants(&self) -> Vec<Lock>;
+
+    /// The backup in storage that it stands for.
+    fn noted(&self) -> Option<Noted> {
+        None
+    }
+
+    /// What the controllers hold of this kind.
+    fn held(context: &Context) -> &Stores<Held<Self>>;
+
     /// Whether nothing is launched for it and pods that start follow it.
     fn follows_pods(&self) -> bool {
         false
@@ -77,6 +91,14 @@ pub trait Run:
         !self.is_record()
             && !self.phase().is_final()
             && self.status().is_none_or(|status| Self::run(status).job.is_none())
+    }
+
+    /// Whether another run that gives something back may be what it waits for, as its last look said.
+    fn waits_for_others(&self) -> bool {
+        self.status().map(Self::run).is_some_and(|run| {
+            let accepted = run.conditions.iter().find(|condition| condition.type_ == plan::ACCEPTED);
+            run.queue.is_some() || accepted.is_some_and(|condition| condition.status != "True")
+        })
     }
 }
 
@@ -121,6 +143,22 @@ impl Run for VitessBackup {
 
     fn streams_tar(&self) -> bool {
         accept::streams_tar(&self.spec)
+    }
+
+    fn wants(&self) -> Vec<Lock> {
+        let run = self.status.as_ref().map(|status| &status.run);
+        let shard = run.and_then(|run| run.shard.as_ref()?.parse().ok());
+        let alias = run.and_then(|run| run.tablet_alias.as_ref()?.parse().ok());
+        let shards = self.spec.shard.iter().chain(&shard).map(Lock::shard);
+        self.spec.tablet.iter().chain(&alias).map(Lock::tablet).chain(shards).collect()
+    }
+
+    fn noted(&self) -> Option<Noted> {
+        Some(Noted::of(self))
+    }
+
+    fn held(context: &Context) -> &Stores<Held<Self>> {
+        &context.backups
     }
 
     fn is_record(&self) -> bool {
@@ -179,6 +217,15 @@ impl Run for VitessRestore {
         false
     }
 
+    fn wants(&self) -> Vec<Lock> {
+        let tablet = self.spec.target.as_ref().and_then(|target| target.tablet.as_ref());
+        tablet.map(Lock::tablet).into_iter().chain(self.shared_claims().into_iter().map(Lock::volume)).collect()
+    }
+
+    fn held(context: &Context) -> &Stores<Held<Self>> {
+        &context.restores
+    }
+
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessRestoreStatus> {
         plan::restore::next(self, seen, now)
     }
@@ -232,6 +279,14 @@ impl Run for VitessTopologyBackup {
 
     fn streams_tar(&self) -> bool {
         false
+    }
+
+    fn wants(&self) -> Vec<Lock> {
+        vec![plan::topology::lock(&self.spec)]
+    }
+
+    fn held(context: &Context) -> &Stores<Held<Self>> {
+        &context.topology_backups
     }
 
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<VitessTopologyBackupStatus> {

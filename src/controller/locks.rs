@@ -31,7 +31,8 @@ impl HolderIdentity {
     }
 }
 
-/// Takes a lock: makes its Lease, or takes over one whose holder `is_dead`.
+/// Takes a lock: makes its Lease, or takes over one whose holder `is_dead`. `seems_free`: no Lease was seen, so that it is not
+/// asked for first.
 ///
 /// # Errors
 /// [`Error::Outdated`] when somebody else holds it, or was faster.
@@ -39,20 +40,24 @@ pub async fn acquire(
     client: &Client,
     owner: &Owner,
     lock: &Lock,
+    seems_free: bool,
     is_dead: impl Fn(&HolderIdentity) -> bool,
     now: jiff::Timestamp,
 ) -> Result<(), Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), &owner.namespace);
     let what = format!("Lease {}", lock.lease);
     let as_manager = PostParams { field_manager: Some(LOCK_MANAGER.to_owned()), ..PostParams::default() };
+    let make = async || match api.create(&as_manager, &self::lease(owner, lock, now)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+        Err(error) => Err(Error::api("create", &what)(error)),
+    };
+    if seems_free && make().await? {
+        return Ok(());
+    }
     let found = optional(api.get(&lock.lease).await).map_err(Error::api("read", &what))?;
     let Some(mut lease) = found else {
-        let lease = lease(owner, lock, now);
-        return match api.create(&as_manager, &lease).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Err(Error::Outdated { what }),
-            Err(error) => Err(Error::api("create", what)(error)),
-        };
+        return if make().await? { Ok(()) } else { Err(Error::Outdated { what }) };
     };
     match HolderIdentity::of(&lease) {
         Some(holder) if holder.uid == owner.uid => return Ok(()),
@@ -65,20 +70,31 @@ pub async fn acquire(
     Ok(())
 }
 
-/// Gives a lock back, if it is this run's.
+/// Gives a lock back, if it is this run's. `known` is its Lease as a watch has it.
 ///
 /// # Errors
 /// When the API server cannot be asked.
-pub async fn release(client: &Client, owner: &Owner, lease: &str) -> Result<(), Error> {
+pub async fn release(client: &Client, owner: &Owner, lease: &str, known: Option<&Lease>) -> Result<(), Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), &owner.namespace);
     let what = format!("Lease {lease}");
-    let Some(found) = optional(api.get(lease).await).map_err(Error::api("read", &what))? else { return Ok(()) };
-    if HolderIdentity::of(&found).is_none_or(|holder| holder.uid != owner.uid) {
-        return Ok(());
+    let is_ours = |lease: &Lease| HolderIdentity::of(lease).is_some_and(|holder| holder.uid == owner.uid);
+    let delete = async |found: &Lease| {
+        let this_one = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
+        let parameters = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        optional(api.delete(lease, &parameters).await).map_err(Error::api("delete", &what))
+    };
+    if let Some(known) = known.filter(|known| is_ours(known)) {
+        match delete(known).await {
+            Ok(_) => return Ok(()),
+            // It is not as the watch has it.
+            Err(error) if error.is_outdated() => {}
+            Err(error) => return Err(error),
+        }
     }
-    let this_one = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
-    let parameters = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
-    optional(api.delete(lease, &parameters).await).map_err(Error::api("delete", what))?;
+    let found = optional(api.get(lease).await).map_err(Error::api("read", &what))?;
+    if let Some(found) = found.filter(is_ours) {
+        delete(&found).await?;
+    }
     Ok(())
 }
 

@@ -9,7 +9,9 @@ mod census;
 mod context;
 pub mod definitions;
 mod error;
+mod events;
 mod first_answer;
+mod held;
 mod inventory;
 mod kinds;
 mod leader;
@@ -17,9 +19,11 @@ mod locks;
 mod observe;
 mod queue;
 mod reconcile;
+mod shelf;
 mod status;
 mod touched;
 mod watch;
+mod watched;
 pub mod webhook;
 
 pub use context::Context;
@@ -31,8 +35,6 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, Shared, join_all};
 
-use crate::api::{VitessBackup, VitessRestore, VitessTopologyBackup};
-
 /// What ends the controllers: they finish the reconciles under way and start no more.
 pub type Shutdown = Shared<BoxFuture<'static, ()>>;
 
@@ -40,19 +42,7 @@ pub type Shutdown = Shared<BoxFuture<'static, ()>>;
 pub async fn run(context: Arc<Context>, namespaces: &[String], shutdown: Shutdown) {
     let scopes: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
-    join_all(scopes.into_iter().map(|scope| {
-        let (context, shutdown) = (context.clone(), shutdown.clone());
-        async move {
-            tokio::join!(
-                watch::run::<VitessBackup>(context.clone(), scope.as_deref(), shutdown.clone()),
-                watch::run::<VitessRestore>(context.clone(), scope.as_deref(), shutdown.clone()),
-                watch::run::<VitessTopologyBackup>(context.clone(), scope.as_deref(), shutdown.clone()),
-                watch::records(context.clone(), scope.as_deref(), shutdown.clone()),
-                watch::storages(context, scope.as_deref(), shutdown),
-            );
-        }
-    }))
-    .await;
+    join_all(scopes.iter().map(|scope| watch::scope(&context, scope.as_deref(), &shutdown))).await;
 }
 
 #[cfg(test)]

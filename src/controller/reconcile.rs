@@ -11,7 +11,9 @@ use tracing::{Instrument, Span};
 
 use super::context::Context;
 use super::error::{Error, optional};
+use super::held::Held;
 use super::kinds::Run;
+use super::observe::By;
 use super::{act, census, inventory, observe, status};
 use crate::api::{VitessBackup, VitessBackupStorage};
 use crate::plan::{self, Event, Plan, Requeue};
@@ -32,8 +34,13 @@ pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>
 
 async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error> {
     let now = Timestamp::now();
-    let seen = observe::run(context, object, now).await?; // network
-    let Plan { actions, status, requeue, mut events } = object.plan(&seen, now); // no network
+    let (mut seen, by) = observe::run(context, object, now, By::Watches).await?; // network, where it is new
+    let mut plan = object.plan(&seen, now); // no network
+    if by == By::Watches && plan.is_grave() {
+        (seen, _) = observe::run(context, object, now, By::Server).await?; // network
+        plan = object.plan(&seen, now); // no network
+    }
+    let Plan { actions, status, requeue, mut events } = plan;
     let done = act::carry_out(context, object, &seen, actions, now).await?; // network
     if let Some(mut status) = status {
         if let Some(refusal) = &done.refusal {
@@ -52,6 +59,18 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
         (Some(_), _) => Action::requeue(context.backoff.failed(&key(object))),
         (None, requeue) => action(requeue),
     })
+}
+
+/// One look at a run as the watch holds it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn held<K: Run>(held: Arc<Held<K>>, context: Arc<Context>) -> Result<Action, Error> {
+    match &*held {
+        Held::Whole(object) => run(object.clone(), context).await, // network
+        // Whoever is told of a change of its Job need not look.
+        Held::Ended(_) => Ok(Action::await_change()),
+    }
 }
 
 /// One look at a VitessBackupStorage.

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::fake_server::FakeServer;
+use super::shelf::Shelf;
+use super::watched::Feed;
 use super::{Context, Error, reconcile};
 use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::plan::world::{UID, succeeded, tablet_pod};
@@ -108,6 +112,98 @@ impl Shell {
     }
 }
 
+/// The watches of the shell's namespace.
+struct Watches {
+    feed: Feed,
+}
+
+impl Watches {
+    fn begin(shell: &Shell) -> Self {
+        let watches = Self { feed: shell.context.watched.watch(&shell.context.client, None, &shell.context.settings) };
+        watches.catch_up(shell);
+        watches
+    }
+
+    /// Has them see what there is now.
+    fn catch_up(&self, shell: &Shell) {
+        fn list<O: kube::Resource + DeserializeOwned>(shelf: &Shelf<O>, found: Vec<Value>) {
+            shelf.take(Event::Init);
+            for object in found {
+                shelf.take(Event::InitApply(serde_json::from_value(object).unwrap()));
+            }
+            shelf.take(Event::InitDone);
+        }
+        let (kept, server) = (self.feed.kept(), &shell.server);
+        let labelled = |object: &Value, label: &str| object["metadata"]["labels"].get(label).is_some();
+        let pods = |label: &str| -> Vec<Value> {
+            let all = server.below("/api/v1/namespaces/demo/pods").into_iter();
+            all.filter(|pod| labelled(pod, label)).collect()
+        };
+        list(&kept.jobs, server.below(JOBS));
+        list(&kept.engines, pods("backup.vitess.io/run-uid"));
+        list(&kept.tablets, pods("planetscale.com/component"));
+        list(&kept.locks, server.below("/apis/coordination.k8s.io/v1/namespaces/demo/leases"));
+        list(&kept.claims, server.below("/api/v1/namespaces/demo/persistentvolumeclaims"));
+    }
+}
+
+#[tokio::test]
+async fn a_run_asks_for_nothing_that_a_watch_has_but_its_storage_its_log_and_whether_its_plan_still_holds() {
+    let shell = Shell::with_a_backup();
+    let watches = Watches::begin(&shell);
+    let mut asked = Vec::new();
+    let mut look = async || {
+        shell.server.requests();
+        shell.reconcile().await.unwrap();
+        asked.extend(shell.server.requests());
+        watches.catch_up(&shell);
+    };
+    for _ in 0..3 {
+        look().await;
+    }
+    shell.engine("Running", &json!({"running": {}}));
+    watches.catch_up(&shell);
+    look().await;
+    let whole = serde_json::to_string(&succeeded(crate::backup::report::Operation::Backup)).unwrap();
+    shell.engine("Succeeded", &json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": whole}}));
+    watches.catch_up(&shell);
+    for _ in 0..3 {
+        look().await;
+    }
+    assert_eq!(shell.status()["phase"], "Succeeded");
+    assert_eq!(shell.server.get(TABLET_LEASE), None, "the lock is given back");
+    assert_eq!(shell.server.get(JOB).unwrap()["spec"]["ttlSecondsAfterFinished"], 60);
+    let reads: Vec<&String> = asked.iter().filter(|line| line.starts_with("GET ")).collect();
+    let may = |line: &str| ["/log", STORAGE, BACKUP].iter().any(|end| line.ends_with(end));
+    assert!(reads.iter().all(|line| may(line)), "{reads:#?}");
+    assert_eq!(reads.iter().filter(|line| line.ends_with(BACKUP)).count(), 1, "before the Job is made: {reads:#?}");
+    assert!(asked.len() <= 24, "{} requests for one run: {asked:#?}", asked.len());
+}
+
+#[tokio::test]
+async fn a_job_that_a_watch_has_not_seen_is_asked_for_before_it_counts_as_lost() {
+    let shell = Shell::with_a_backup();
+    shell.settle().await;
+    assert_eq!(shell.status()["phase"], "Running");
+    let watches = Watches::begin(&shell);
+    watches.feed.kept().jobs.take(Event::Delete(serde_json::from_value(shell.server.get(JOB).unwrap()).unwrap()));
+    shell.settle().await;
+    assert_eq!((&shell.status()["phase"], shell.status().get("failure")), (&json!("Running"), None));
+    shell.server.remove(JOB);
+    shell.settle().await;
+    assert_eq!(shell.status()["failure"]["reason"], "EngineLost", "{:#}", shell.status());
+}
+
+#[tokio::test]
+async fn what_a_watch_has_not_seen_yet_is_asked_for_before_somebody_is_warned_that_it_is_missing() {
+    let shell = Shell::with_a_backup();
+    let tablet = shell.server.get("/api/v1/namespaces/demo/pods/tablet-101").unwrap();
+    let watches = Watches::begin(&shell);
+    watches.feed.kept().tablets.take(Event::Delete(serde_json::from_value(tablet).unwrap()));
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.condition("Accepted")["status"], "True");
+}
+
 /// Beside its Job nothing is made, and no lock is taken.
 #[tokio::test]
 async fn a_backup_that_is_there_is_verified_by_a_job_whose_outcome_is_read_and_stays() {
@@ -176,9 +272,6 @@ async fn a_backup_is_locked_then_written_down_then_launched() {
     assert_eq!(shell.server.get(BACKUP).unwrap()["metadata"]["finalizers"], json!(["backup.vitess.io/run"]));
     let lease = shell.server.get(TABLET_LEASE).unwrap();
     assert_eq!(lease["spec"]["holderIdentity"], format!("VitessBackup/nightly/{UID}"));
-
-    shell.reconcile().await.unwrap();
-    assert_eq!(shell.server.writes(), [format!("PATCH {BACKUP}/status")]);
     assert_eq!(shell.status()["job"]["name"], "nightly-11112222-backup-1");
 
     shell.reconcile().await.unwrap();
@@ -298,7 +391,6 @@ async fn progress_comes_from_the_log_and_the_outcome_too_when_the_termination_me
 #[tokio::test]
 async fn a_job_that_was_made_before_a_crash_is_taken_on() {
     let shell = Shell::with_a_backup();
-    shell.reconcile().await.unwrap();
     shell.reconcile().await.unwrap();
     let before = shell.server.get(BACKUP).unwrap();
     shell.reconcile().await.unwrap();

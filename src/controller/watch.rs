@@ -5,78 +5,100 @@ use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::stream::{BoxStream, SelectAll};
-use futures::{Stream, StreamExt, TryStreamExt, future};
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::stream::{BoxStream, SelectAll, select_all};
+use futures::{StreamExt, TryStreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, ReconcileRequest};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, applier, watcher};
 use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::error::Error;
+use super::held::{Held, Waiters};
 use super::kinds::Run;
+use super::watched::{Change, PAGE, What};
 use super::{Shutdown, census, reconcile};
-use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore};
-use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_ORIGIN, LABEL_RUN_KIND, ORIGIN_INVENTORY, RESTORE_OF};
-use crate::resources::pod_start::restore_of;
+use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
+use crate::resources::names::{LABEL_ORIGIN, ORIGIN_INVENTORY};
 use crate::resources::record;
 use crate::resources::storage::claim;
 
 /// A Kubernetes object that may be one that this version cannot read.
 type Guarded<K> = DeserializeGuard<K>;
-type Requests<K> = RequestsOf<Guarded<K>>;
-type RequestsOf<O> = BoxStream<'static, Result<ReconcileRequest<O>, watcher::Error>>;
+type Requests<O> = BoxStream<'static, Result<ReconcileRequest<O>, watcher::Error>>;
+type Changes = UnboundedReceiver<Change>;
 
-/// How many records a page of the first listing has.
-const RECORDS_PAGE: u32 = 200;
+/// How many runs of one kind are looked at at a time: each look has a connection to the API server.
+const AT_A_TIME: u16 = 64;
+
+/// Runs all controllers of a scope, a namespace or all of them, until `shutdown`.
+pub async fn scope(context: &Arc<Context>, scope: Option<&str>, shutdown: &Shutdown) {
+    let mut feed = context.watched.watch(&context.client, scope, &context.settings);
+    let of_backups = feed.changes();
+    let of_restores = feed.changes();
+    let of_topology_backups = feed.changes();
+    let of_storages = feed.changes();
+    let teller = feed.teller();
+    let controllers = async {
+        tokio::join!(
+            run::<VitessBackup>(context.clone(), scope, of_backups, shutdown.clone()),
+            run::<VitessRestore>(context.clone(), scope, of_restores, shutdown.clone()),
+            run::<VitessTopologyBackup>(context.clone(), scope, of_topology_backups, shutdown.clone()),
+            records(context.clone(), scope, shutdown.clone()),
+            storages(context.clone(), scope, (of_storages, teller), shutdown.clone()),
+        );
+    };
+    tokio::select! {
+        () = controllers => {}
+        // Nothing of it ends by itself.
+        () = feed.run() => {}
+    }
+}
 
 /// Runs the controller of one kind of run until `shutdown`.
-pub async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
-    let client = &context.client;
-    let (store, writer) = reflector::store::<Guarded<K>>();
+async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, changes: Changes, shutdown: Shutdown) {
+    let (store, writer) = reflector::store::<Held<K>>();
     context.metrics.count(census::runs(&store));
+    K::held(&context).add(scope, &store);
     let watched = K::SELECTOR.map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
-    let own = watcher(api::<Guarded<K>>(client, scope), watched)
+    let (waiters, settings) = (Waiters::default(), context.settings.clone());
+    let noted = waiters.clone();
+    let own = watcher(api::<Guarded<K>>(&context.client, scope), watched.page_size(PAGE))
         .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
+        .map_ok(move |event| Held::event(event, &settings))
+        .inspect_ok(move |event| noted.note(event))
         .reflect(writer)
         .applied_objects()
+        .try_filter(|held| future::ready(held.is_whole()))
         .predicate_filter(worth_a_look::<K>, PredicateConfig::default())
         .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
-    let engines = watcher::Config::default().labels(&format!("{LABEL_RUN_KIND}={}", K::KIND));
-    let tablets = watcher::Config::default().labels(&context.settings.tablet_selector_text());
-    let following = watcher::Config::default().labels(RESTORE_OF);
-    let locks = watcher::Config::default().labels(LABEL_LOCK);
-    let any = watcher::Config::default;
-    let mut requests: SelectAll<Requests<K>> = SelectAll::new();
-    requests.push(own.boxed());
-    requests.push(of_owner::<K, _>(whole(api::<Job>(client, scope), engines.clone())));
-    requests.push(of_owner::<K, _>(whole(api::<Pod>(client, scope), engines)));
-    requests.push(of_waiting::<K, _>(whole(api::<Pod>(client, scope), tablets.clone()), &store));
-    if K::KIND == VitessRestore::KIND {
-        requests.push(of_follower::<K>(whole(api::<Pod>(client, scope), following)));
-        // By annotation, which nobody can ask the API server for.
-        requests.push(of_follower::<K>(whole(api::<Pod>(client, scope), tablets)));
+    let requests = select_all([own.boxed(), woken(changes, move |change| concerned::<K>(change, &waiters))]);
+    drive(context, store, requests, reconcile::held::<K>, shutdown).await;
+}
+
+/// The runs that a change concerns, by name.
+fn concerned<K: Run>(Change { namespace, what }: &Change, waiters: &Waiters) -> Vec<String> {
+    match what {
+        What::Engine { kind, object } => (*kind == K::KIND).then(|| object.clone()).into_iter().collect(),
+        What::Tablet { restore } => {
+            let follows = restore.clone().filter(|_| K::KIND == VitessRestore::KIND);
+            waiters.of(namespace, false).into_iter().chain(follows).collect()
+        }
+        What::Follower { restore } => (K::KIND == VitessRestore::KIND).then(|| restore.clone()).into_iter().collect(),
+        What::Lock => waiters.of(namespace, true),
+        What::Claim { .. } | What::Storage => waiters.of(namespace, false),
     }
-    requests.push(of_waiting::<K, _>(whole(api::<Lease>(client, scope), locks), &store));
-    requests.push(of_waiting::<K, _>(metadata::<PersistentVolumeClaim>(client, scope), &store));
-    requests.push(of_waiting::<K, _>(whole(api::<Guarded<VitessBackupStorage>>(client, scope), any()), &store));
-    drive(context, store, requests, reconcile::run::<K>, shutdown).await;
 }
 
 /// Runs the controller of records until `shutdown`. There may be ten thousand of them, of which hardly one ever calls for
 /// anything, so that only what says so is held of each.
-pub async fn records(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
+async fn records(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
     let (store, writer) = reflector::store::<PartialObjectMeta<VitessBackup>>();
-    let records =
-        watcher::Config::default().labels(&format!("{LABEL_ORIGIN}={ORIGIN_INVENTORY}")).page_size(RECORDS_PAGE);
+    let records = watcher::Config::default().labels(&format!("{LABEL_ORIGIN}={ORIGIN_INVENTORY}")).page_size(PAGE);
     let own = watcher(api::<PartialObjectMeta<VitessBackup>>(&context.client, scope), records)
         .default_backoff()
         .modify(record::slim)
@@ -84,50 +106,57 @@ pub async fn records(context: Arc<Context>, scope: Option<&str>, shutdown: Shutd
         .applied_objects()
         .try_filter(|record| future::ready(record::calls(record)))
         .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
-    let mut requests: SelectAll<RequestsOf<PartialObjectMeta<VitessBackup>>> = SelectAll::new();
-    requests.push(own.boxed());
-    drive(context, store, requests, reconcile::record, shutdown).await;
+    drive(context, store, select_all([own.boxed()]), reconcile::record, shutdown).await;
 }
 
-/// Runs the controller of VitessBackupStorage until `shutdown`.
-pub async fn storages(context: Arc<Context>, scope: Option<&str>, shutdown: Shutdown) {
+/// Runs the controller of VitessBackupStorage until `shutdown`. Runs are told of storages by it.
+async fn storages(
+    context: Arc<Context>,
+    scope: Option<&str>,
+    (changes, tell): (Changes, impl Fn(Change) + Send + 'static),
+    shutdown: Shutdown,
+) {
     type Storage = Guarded<VitessBackupStorage>;
-    let client = &context.client;
     let (store, writer) = reflector::store::<Storage>();
     context.metrics.count(census::storages(&store));
-    let own = watcher(api::<Storage>(client, scope), watcher::Config::default())
+    context.storages.add(scope, &store);
+    let own = watcher(api::<Storage>(&context.client, scope), watcher::Config::default())
         .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
-        .applied_objects()
+        .touched_objects()
+        .inspect_ok(move |storage| {
+            tell(Change { namespace: storage.namespace().unwrap_or_default(), what: What::Storage });
+        })
         .predicate_filter(kube::runtime::predicates::generation, PredicateConfig::default())
         .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
     let known = store.clone();
-    let claims = requests_of(metadata::<PersistentVolumeClaim>(client, scope), move |changed| {
-        let uses = |storage: &Arc<Storage>| {
-            let spec = storage.0.as_ref().ok().map(|storage| &storage.spec);
-            storage.namespace() == changed.namespace() && spec.and_then(claim) == changed.metadata.name.as_deref()
-        };
-        known.state().iter().filter(|storage| uses(storage)).map(|storage| ObjectRef::from_obj(&**storage)).collect()
+    let roused = woken(changes, move |Change { namespace, what }| match what {
+        What::Engine { kind, object } => {
+            (*kind == VitessBackupStorage::kind(&())).then(|| object.clone()).into_iter().collect()
+        }
+        What::Claim { name } => {
+            let uses = |storage: &Storage| {
+                let spec = storage.0.as_ref().ok().map(|storage| &storage.spec);
+                storage.namespace().as_ref() == Some(namespace) && spec.and_then(claim) == Some(name)
+            };
+            known.state_filter(uses).iter().map(|storage| storage.name_any()).collect()
+        }
+        What::Tablet { .. } | What::Follower { .. } | What::Lock | What::Storage => Vec::new(),
     });
-    let engines = || watcher::Config::default().labels(&format!("{LABEL_RUN_KIND}=VitessBackupStorage"));
     let here = scope.map(str::to_owned);
     let touched = context.touched.news().filter_map(move |(namespace, name)| {
         let watched = here.as_ref().is_none_or(|here| *here == namespace);
         future::ready(watched.then(|| Ok(ObjectRef::new(&name).within(&namespace).into())))
     });
-    let mut requests: SelectAll<Requests<VitessBackupStorage>> = SelectAll::new();
-    requests.push(own.boxed());
-    requests.push(claims);
-    requests.push(touched.boxed());
-    requests.push(of_owner::<VitessBackupStorage, _>(whole(api::<Job>(client, scope), engines())));
-    requests.push(of_owner::<VitessBackupStorage, _>(whole(api::<Pod>(client, scope), engines())));
+    let requests = select_all([own.boxed(), roused, touched.boxed()]);
     drive(context, store, requests, reconcile::storage, shutdown).await;
 }
 
 async fn drive<O, F>(
     context: Arc<Context>,
     store: Store<O>,
-    requests: SelectAll<RequestsOf<O>>,
+    requests: SelectAll<Requests<O>>,
     reconcile: impl Fn(Arc<O>, Arc<Context>) -> F + Send + 'static,
     shutdown: Shutdown,
 ) where
@@ -139,7 +168,7 @@ async fn drive<O, F>(
     let after_error =
         |object: Arc<O>, error: &Error, context: Arc<Context>| reconcile::after_error(&*object, error, &context);
     let queue = requests.take_until(shutdown);
-    applier(reconciler, after_error, context, store, queue, kube::runtime::Config::default())
+    applier(reconciler, after_error, context, store, queue, kube::runtime::Config::default().concurrency(AT_A_TIME))
         .for_each(|result| {
             // Failed reconciles are logged where they are retried; an object that is gone is nothing to tell.
             if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
@@ -152,12 +181,12 @@ async fn drive<O, F>(
 
 #[allow(clippy::unnecessary_wraps)] // the shape of a predicate
 /// What of an object can call for something: not the progress that we write ourselves every second.
-fn worth_a_look<K: Run>(object: &Guarded<K>) -> Option<u64> {
-    let meta = object.meta();
+fn worth_a_look<K: Run>(held: &Held<K>) -> Option<u64> {
+    let meta = held.meta();
     let mut hasher = DefaultHasher::new();
     (&meta.generation, &meta.annotations, &meta.finalizers).hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
-    if let Some(run) = object.0.as_ref().ok().and_then(|object| object.status()).map(K::run) {
+    if let Some(run) = held.run().and_then(|object| object.status()).map(K::run) {
         run.phase.hash(&mut hasher);
         run.failure.is_some().hash(&mut hasher);
         run.job.as_ref().map(|job| (&job.name, &job.uid)).hash(&mut hasher);
@@ -165,7 +194,7 @@ fn worth_a_look<K: Run>(object: &Guarded<K>) -> Option<u64> {
     Some(hasher.finish())
 }
 
-fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
+pub(super) fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -175,73 +204,16 @@ where
     }
 }
 
-fn whole<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, Result<K, watcher::Error>>
+/// Whom each change concerns, by name.
+fn woken<O>(changes: Changes, concerned: impl Fn(&Change) -> Vec<String> + Send + 'static) -> Requests<O>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    watcher(api, config).default_backoff().touched_objects().boxed()
-}
-
-fn metadata<K>(client: &Client, scope: Option<&str>) -> BoxStream<'static, Result<PartialObjectMeta<K>, watcher::Error>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
-{
-    whole(api::<PartialObjectMeta<K>>(client, scope), watcher::Config::default())
-}
-
-fn requests_of<K, O>(
-    seen: impl Stream<Item = Result<O, watcher::Error>> + Send + 'static,
-    concerned: impl Fn(&O) -> Vec<ObjectRef<Guarded<K>>> + Send + 'static,
-) -> Requests<K>
-where
-    K: Resource<DynamicType = ()> + Send + 'static,
-    O: Send + 'static,
-{
-    seen.flat_map(move |change| {
-        let requests: Vec<Result<ReconcileRequest<Guarded<K>>, watcher::Error>> = match change {
-            Ok(changed) => concerned(&changed).into_iter().map(|object| Ok(object.into())).collect(),
-            Err(error) => vec![Err(error)],
-        };
-        futures::stream::iter(requests)
-    })
-    .boxed()
-}
-
-/// The run or the storage that a Job or an engine pod belongs to.
-fn of_owner<K, O>(changes: BoxStream<'static, Result<O, watcher::Error>>) -> Requests<K>
-where
-    K: Resource<DynamicType = ()> + Send + 'static,
     O: Resource<DynamicType = ()> + Send + 'static,
 {
-    requests_of(changes, |changed: &O| {
-        let name = changed.annotations().get(ANNOTATION_RUN);
-        let run = name.zip(changed.namespace()).map(|(name, namespace)| ObjectRef::new(name).within(&namespace));
-        run.into_iter().collect()
-    })
-}
-
-/// The restore that a pod follows when it starts.
-fn of_follower<K: Run>(changes: BoxStream<'static, Result<Pod, watcher::Error>>) -> Requests<K> {
-    requests_of(changes, |pod: &Pod| {
-        let named = restore_of(pod).zip(pod.namespace());
-        named.map(|(name, namespace)| ObjectRef::new(name).within(&namespace)).into_iter().collect()
-    })
-}
-
-/// Every run of the namespace that waits for something.
-fn of_waiting<K: Run, O: Resource<DynamicType = ()> + Send + 'static>(
-    changes: BoxStream<'static, Result<O, watcher::Error>>,
-    store: &Store<Guarded<K>>,
-) -> Requests<K> {
-    let store = store.clone();
-    requests_of(changes, move |changed: &O| {
-        let waits =
-            |run: &Arc<Guarded<K>>| run.namespace() == changed.namespace() && run.0.as_ref().is_ok_and(Run::waits);
-        store.state().iter().filter(|run| waits(run)).map(|run| ObjectRef::from_obj(&**run)).collect()
-    })
+    changes
+        .flat_map(move |change| {
+            let names = concerned(&change);
+            let request = move |name: String| Ok(ObjectRef::new(&name).within(&change.namespace).into());
+            futures::stream::iter(names.into_iter().map(request))
+        })
+        .boxed()
 }

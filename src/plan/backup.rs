@@ -125,10 +125,10 @@ impl Next<'_> {
         self.draft.status.shard = Some(tablet.shard.to_string());
         self.draft.status.tablet_alias = Some(tablet.alias.to_string());
         if let Some(wait) = run::lock(&mut self.draft, &[Lock::shard(&tablet.shard), Lock::tablet(&tablet.alias)]) {
-            if self.spec.deletion_policy == DeletionPolicy::Delete {
-                self.draft.add_finalizer(names::FINALIZER_REMOVE_BACKUP);
-            }
             return wait;
+        }
+        if self.spec.deletion_policy == DeletionPolicy::Delete {
+            self.draft.add_finalizer(names::FINALIZER_REMOVE_BACKUP);
         }
         let started = super::draft::whole_seconds(self.draft.now);
         self.draft.status.start_time = Some(self.draft.time());

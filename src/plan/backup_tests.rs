@@ -35,11 +35,14 @@ fn failure(world: &World<VitessBackup>) -> FailureStatus {
 fn a_backup_of_a_tablet_goes_from_pending_to_succeeded_and_gives_back_what_it_held() {
     let mut world = of_tablet();
     world.step();
-    assert_eq!((phase(&world), world.made.len()), (Phase::Pending, 0), "locks come first");
+    let locked = (phase(&world), world.seen.locks.len(), world.made.len());
+    assert_eq!(
+        locked,
+        (Phase::Pending, 2, 0),
+        "what is about to be made is written down first, with the locks in hand"
+    );
     assert_eq!(world.object.metadata.finalizers, Some(vec![names::FINALIZER_RUN.to_owned()]));
-    world.step();
     let run = world.object.status.clone().unwrap().run;
-    assert_eq!(world.made.len(), 0, "what is about to be made is written down first");
     assert_eq!(run.job.unwrap().name, "nightly-11112222-backup-1");
     assert_eq!(run.backup_name.as_deref(), Some("2026-11-22.100000.zone1-0000000101"));
     world.settle();
@@ -577,7 +580,6 @@ fn a_terminating_namespace_does_not_wait_for_a_run() {
 #[test]
 fn a_tablet_that_vanishes_before_the_launch_is_waited_for() {
     let mut world = of_tablet();
-    world.step();
     world.step();
     assert!(world.object.status.as_ref().unwrap().run.job.is_some());
     world.seen.tablets.clear();

@@ -26,8 +26,12 @@ pub const VERIFIED: &str = "Verified";
 /// The reason of [`ENGINE_RUNNING`] when the pod did not start in time, and the Job is deleted next.
 pub const NOT_STARTED: &str = "NotStarted";
 
-/// How soon to look at an engine that runs: its progress is at most a second old.
+/// How soon to look at an engine that runs, whose end is watched besides.
 pub const WATCH_ENGINE: Duration = Duration::from_secs(2);
+/// How many of those that run are looked at in a second, whatever their number: each look reads a log and writes a status.
+const LOOKS_PER_SECOND: u32 = 20;
+/// How old the progress of one may become for that.
+const OLDEST_PROGRESS: Duration = Duration::from_secs(30);
 /// How soon to go on with what only had to be written down first.
 pub const AT_ONCE: Duration = Duration::from_millis(100);
 /// How soon to look again at what is watched anyway.
@@ -108,6 +112,13 @@ impl<'a> Draft<'a> {
     /// Says that no engine runs yet, and that one will.
     pub fn about_to_launch(&mut self) {
         self.condition(ENGINE_RUNNING, "False", "Launching", "the engine's Job is about to be made");
+    }
+
+    /// How soon to look at an engine that runs: the later, the more of them there are.
+    pub fn watch_engine(&self) -> Duration {
+        let engines = u32::try_from(self.seen.engines).unwrap_or(u32::MAX);
+        let all = Duration::from_secs(engines.into()) / LOOKS_PER_SECOND;
+        all.clamp(WATCH_ENGINE, OLDEST_PROGRESS)
     }
 
     /// Sets a condition; its time changes only when its status does.
@@ -259,6 +270,17 @@ mod tests {
         ] {
             draft.enter(wanted);
             assert_eq!(draft.phase(), had);
+        }
+    }
+
+    #[test]
+    fn the_more_engines_run_the_less_often_each_is_looked_at() {
+        let mut seen = Observed::nothing(std::sync::Arc::new(Settings::new("image")));
+        for (engines, seconds) in [(0, 2), (40, 2), (200, 10), (500, 25), (100_000, 30)] {
+            seen.engines = engines;
+            let draft =
+                Draft::new("VitessBackup", &ObjectMeta::default(), RunStatus::default(), &seen, Timestamp::UNIX_EPOCH);
+            assert_eq!(draft.watch_engine(), Duration::from_secs(seconds), "{engines}");
         }
     }
 

@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use draft::TABLET_RECOVERED;
+pub use draft::{ACCEPTED, TABLET_RECOVERED};
 
 use crate::api::{Phase, RunStatus};
 use crate::resources::names::Lock;
@@ -54,6 +54,15 @@ pub struct Plan<S> {
     pub status: Option<S>,
     pub requeue: Requeue,
     pub events: Vec<Event>,
+}
+
+impl<S> Plan<S> {
+    /// Whether it must not be made from what a watch had a moment ago: it warns somebody (also that a run is lost or has
+    /// failed), or stops an engine.
+    pub fn is_grave(&self) -> bool {
+        let stops = |action: &Action| matches!(action, Action::DeleteJob(_));
+        self.events.iter().any(|event| event.warning) || self.actions.iter().any(stops)
+    }
 }
 
 /// One thing to do. Each may be done again after a crash without harm.

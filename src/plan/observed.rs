@@ -38,6 +38,8 @@ pub struct Observed {
     pub queue: Vec<Waiting>,
     /// This run's Jobs, by name.
     pub jobs: BTreeMap<String, JobSeen>,
+    /// How many engines run, of all that this operator looks at.
+    pub engines: usize,
     /// Engine pods of this run that have not ended, with the names of their Jobs (which may be gone).
     pub live_pods: Vec<LivePod>,
 }
@@ -111,6 +113,7 @@ impl Observed {
             locks: BTreeMap::new(),
             queue: Vec::new(),
             jobs: BTreeMap::new(),
+            engines: 0,
             live_pods: Vec::new(),
         }
     }

@@ -60,32 +60,62 @@ pub struct Cluster {
     newest: Option<(Timestamp, EngineSecurityContext)>,
 }
 
-impl Cluster {
-    /// Takes note of an object, if it stands for a backup in that storage.
-    pub fn note(&mut self, storage: &str, backup: &VitessBackup) {
-        if backup.spec.storage.name != storage {
-            return;
-        }
-        let run = backup.status.as_ref().map(|status| status.run.clone()).unwrap_or_default();
+/// What an object tells of a backup in storage, by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Noted {
+    storage: String,
+    /// The shard and the backup's name.
+    backup: Option<(String, String)>,
+    known: Known,
+    /// Of a run that has ended: when, and as whom its engine ran.
+    ran: Option<(Timestamp, EngineSecurityContext)>,
+}
+
+impl Noted {
+    pub fn of(backup: &VitessBackup) -> Self {
+        let unseen = RunStatus::default();
+        let run = backup.status.as_ref().map_or(&unseen, |status| &status.run);
         let ended = run.finished_time.as_ref().map(|time| time.0);
-        if let (Some(ended), Some(ran_as)) = (ended, &run.ran_as)
-            && self.newest.as_ref().is_none_or(|(newest, _)| *newest < ended)
-        {
-            self.newest = Some((ended, ran_as.clone()));
-        }
         let shard = run.shard.clone().or_else(|| backup.spec.shard.as_ref().map(ToString::to_string));
         let name = backup.spec.backup_name.clone().or_else(|| run.backup_name.clone());
-        let (Some(shard), Some(name)) = (shard, name) else { return };
         let known = Known {
             object: backup.metadata.name.clone().unwrap_or_default(),
             uid: backup.metadata.uid.clone().unwrap_or_default(),
             origin: origin(backup),
-            state: state(&run),
+            state: state(run),
             gone: run.conditions.iter().any(|condition| condition.type_ == IN_STORAGE && condition.status == "False"),
             finished: ended.filter(|_| run.phase == Some(Phase::Succeeded)),
             deletes_data: backup.spec.deletion_policy == DeletionPolicy::Delete,
         };
-        self.backups.entry((shard, name)).or_default().push(known);
+        Self {
+            storage: backup.spec.storage.name.clone(),
+            backup: shard.zip(name),
+            known,
+            ran: ended.zip(run.ran_as.clone()),
+        }
+    }
+}
+
+impl Cluster {
+    /// Takes note of an object, if it stands for a backup in that storage.
+    pub fn note(&mut self, storage: &str, backup: &VitessBackup) {
+        self.add(storage, &Noted::of(backup));
+    }
+
+    /// The same of what was noted before.
+    pub fn add(&mut self, storage: &str, noted: &Noted) {
+        let Noted { storage: own, backup, known, ran } = noted;
+        if own != storage {
+            return;
+        }
+        if let Some((ended, ran_as)) = ran
+            && self.newest.as_ref().is_none_or(|(newest, _)| newest < ended)
+        {
+            self.newest = Some((*ended, ran_as.clone()));
+        }
+        if let Some(backup) = backup {
+            self.backups.entry(backup.clone()).or_default().push(known.clone());
+        }
     }
 
     /// What storage would have to hold for nothing to be told.

@@ -79,7 +79,7 @@ pub fn stage(draft: &mut Draft<'_>, job: &EngineJob) -> Stage {
             draft.condition(ENGINE_RUNNING, "True", "Running", format!("the engine of Job {} runs", job.name));
             let before = draft.status.progress.take();
             draft.status.progress = report::progress(&told, before.clone()).or(before);
-            Stage::Wait(Requeue::After(WATCH_ENGINE))
+            Stage::Wait(Requeue::After(draft.watch_engine()))
         }
         EngineSeen::Unreachable { node } => {
             unreachable(draft, &node);
@@ -127,7 +127,7 @@ fn starting(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str)
     let waited = job.launch_time.as_ref().map_or(0, |time| seconds_since(time.0, draft.now));
     if waited < limit.as_secs() {
         draft.condition(ENGINE_RUNNING, "False", reason, message);
-        return Stage::Wait(Requeue::After(WATCH_ENGINE));
+        return Stage::Wait(Requeue::After(draft.watch_engine()));
     }
     // The Job is deleted when this is written down: of one that is gone without it an engine may have run.
     let message = format!("the engine's pod did not start within {}: {reason}: {message}", GoDuration(limit));
@@ -267,7 +267,8 @@ fn end(draft: &mut Draft<'_>) -> Requeue {
     Requeue::After(AT_ONCE)
 }
 
-/// Takes what only one run may have at a time, and gives back what is wanted no longer; `None` when all of it is this run's.
+/// Takes what only one run may have at a time, and gives back what is wanted no longer; `None` when all of it is this run's, or
+/// will be before the status is written: a lock that cannot be had ends the reconcile.
 ///
 /// The run's finalizer comes with the locks: from here on somebody has to tidy up before the object goes.
 pub fn lock(draft: &mut Draft<'_>, wanted: &[Lock]) -> Option<Requeue> {
@@ -284,13 +285,10 @@ pub fn lock(draft: &mut Draft<'_>, wanted: &[Lock]) -> Option<Requeue> {
         .filter(|(lease, holder)| holder.uid == uid && !wanted.iter().any(|lock| lock.lease == **lease));
     let releases: Vec<Action> = stale.map(|(lease, _)| Action::ReleaseLock(lease.clone())).collect();
     draft.actions.extend(releases);
-    let missing: Vec<Lock> = wanted.iter().filter(|lock| !draft.seen.holds(lock, &uid)).cloned().collect();
-    if missing.is_empty() {
-        return None;
-    }
+    let missing = wanted.iter().filter(|lock| !draft.seen.holds(lock, &uid));
+    draft.actions.extend(missing.cloned().map(Action::AcquireLock));
     draft.add_finalizer(names::FINALIZER_RUN);
-    draft.actions.extend(missing.into_iter().map(Action::AcquireLock));
-    Some(Requeue::After(AT_ONCE))
+    None
 }
 
 /// Ends a run whose object is being deleted; `None` when it has ended, or never began. `attached` says whether there is a

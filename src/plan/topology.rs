@@ -68,7 +68,7 @@ impl Next<'_> {
         self.draft.enter(Phase::Pending);
         let message = format!("{} of {} is backed up", server.title(), place(self.spec));
         self.draft.condition(ACCEPTED, "True", "Accepted", message);
-        if let Some(wait) = run::lock(&mut self.draft, &[Lock::topology(&place(self.spec))]) {
+        if let Some(wait) = run::lock(&mut self.draft, &[lock(self.spec)]) {
             return wait;
         }
         let started = self.draft.status.start_time.get_or_insert(self.draft.time()).0;
@@ -209,6 +209,11 @@ impl Next<'_> {
         run::settle(&mut self.draft);
         Requeue::After(PATIENTLY)
     }
+}
+
+/// One backup per server at a time.
+pub fn lock(spec: &VitessTopologyBackupSpec) -> Lock {
+    Lock::topology(&place(spec))
 }
 
 /// How the server is reached, in words; also what its lock is named after.

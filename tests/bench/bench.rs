@@ -15,6 +15,7 @@
 
 mod data;
 mod hot;
+mod proc;
 mod report;
 mod sides;
 #[path = "../support/mod.rs"]
@@ -100,7 +101,8 @@ fn publish(engine: &str, report: &str) {
     let page = setting("BENCH_REPORT", "");
     if !page.is_empty() {
         let text = std::fs::read_to_string(&page).expect("the page can be read");
-        let text = tables::into_page(&text, engine, report).expect("the page says where the engine's figures are");
+        let text = tables::into_page(&text, &tables::of_engine(engine), report)
+            .expect("the page says where the engine's figures are");
         std::fs::write(&page, text).expect("the page can be written");
         say(&format!("the figures of {engine} are in {page}"));
     }

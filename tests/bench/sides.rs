@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use vitess_backup::codec::Codec;
 
 use crate::data::{size, text};
+use crate::proc::{Stat, peak_of};
 use crate::support::container::command_as_user;
 use crate::support::ground::ground;
 use crate::support::mysql::{PATIENCE, Tablet, own, run};
 use crate::support::vitess::{CELL, Seat, Topology, Vttablet};
-use crate::watch::{Stat, Watch, peak_of};
+use crate::watch::Watch;
 
 pub const KEYSPACE: &str = "bench";
 

@@ -1,5 +1,7 @@
 //! Two columns of measured values, what one is of the other, and where the table goes in a page.
 
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
+
 use std::fmt::Write as _;
 
 /// One thing measured on two sides.
@@ -72,18 +74,28 @@ fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// Opens the part of a page that has an engine's figures.
-pub fn begin(engine: &str) -> String {
-    format!("<!-- what follows is written by `make bench BENCH_ENGINES={engine}` -->\n")
+/// A part of a page that a command writes, between two lines.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub begin: String,
+    pub end: &'static str,
 }
 
-/// Closes it.
-pub const END: &str = "<!-- what precedes is written by `make bench` -->\n";
+/// That of an engine's figures.
+pub fn of_engine(engine: &str) -> Place {
+    let begin = format!("<!-- what follows is written by `make bench BENCH_ENGINES={engine}` -->\n");
+    Place { begin, end: "<!-- what precedes is written by `make bench` -->\n" }
+}
 
-/// The page with these figures of an engine in place of those that it had; none when it has no place for them.
-pub fn into_page(page: &str, engine: &str, figures: &str) -> Option<String> {
-    let begin = begin(engine);
-    let (before, rest) = page.split_once(&begin)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{begin}\n{}\n\n{END}{after}", figures.trim_end()))
+/// That of the operator's.
+pub fn of_operator() -> Place {
+    let begin = "<!-- what follows is written by `make bench-operator` -->\n".to_owned();
+    Place { begin, end: "<!-- what precedes is written by `make bench-operator` -->\n" }
+}
+
+/// The page with these figures in place of those that were there; none when it has no such place.
+pub fn into_page(page: &str, Place { begin, end }: &Place, figures: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin.as_str())?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{}\n\n{end}{after}", figures.trim_end()))
 }

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::proc::{Stat, peak_of};
 
 /// How often everything is looked at.
 const EVERY: Duration = Duration::from_millis(10);
@@ -125,37 +127,4 @@ fn mysqld_of(mysqlctld: u32, strangers: &mut HashSet<u32>) -> Option<u32> {
 
 fn is_alive(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| !stat.is_over)
-}
-
-/// VmHWM in bytes; none when the process is over.
-pub fn peak_of(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-}
-
-/// What `/proc/<pid>/stat` says.
-pub struct Stat {
-    name: String,
-    parent: u32,
-    /// A zombie, or even less.
-    pub is_over: bool,
-    /// User and system time of the process itself, without its children.
-    pub cpu: Duration,
-}
-
-impl Stat {
-    pub fn of(pid: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
-        let (head, tail) = stat.rsplit_once(") ")?;
-        let fields: Vec<&str> = tail.split(' ').collect();
-        // Numbered from 3 in proc(5); times are in ticks of 10 ms.
-        let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        Some(Self {
-            name: head.split_once('(')?.1.to_owned(),
-            parent: fields.get(1)?.parse().ok()?,
-            is_over: matches!(*fields.first()?, "Z" | "X"),
-            cpu: Duration::from_millis(ticks * 10),
-        })
-    }
 }

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -195,13 +198,38 @@ fn assert_serves_as_a_replica(ground: &Ground, uid: u32) {
     assert!(!left.contains("vitess-backup.journal") && !left.contains("restore_in_progress"), "{left}");
 }
 
+/// Each takes a minute or two, with the ground for itself: `make test` draws one, `make test-all` (`VBO_MATRIX=whole`) goes
+/// through all of them.
+#[test]
+fn a_run_that_something_goes_wrong_around_ends_as_if_nothing_had_been_and_its_engine_has_run_once() {
+    let faults: [(&str, fn()); 4] = [
+        (
+            "killed after each write",
+            an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that_is_left_alone,
+        ),
+        (
+            "killed once",
+            an_operator_that_is_killed_once_after_any_of_its_writes_is_followed_by_one_that_goes_on_from_there,
+        ),
+        (
+            "API server away",
+            an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and_to_be_reported,
+        ),
+        ("two operators", two_operators_that_both_act_launch_one_engine_for_each_run),
+    ];
+    let drawn = faults.choose(&mut StdRng::seed_from_u64(matrix::seed())).filter(|_| !matrix::is_whole());
+    for (fault, run) in drawn.map_or(&faults[..], std::slice::from_ref) {
+        println!("the fault: {fault}");
+        run();
+    }
+}
+
 /// A name that no two rounds share, kept for as long as the tests run.
 fn name(text: String) -> &'static str {
     text.leak()
 }
 
 /// A backup, a restore of it, and the removal of its data, of which each write is the last that its operator made.
-#[test]
 fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that_is_left_alone() {
     let ground = Ground::take_alone();
     let root = format!("/killed-{}", std::process::id());
@@ -253,8 +281,7 @@ fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that
     ground.assert_same_rows_as_primary(102);
 }
 
-/// All places take minutes: `make test` draws one, `make test-all` (`VBO_MATRIX=whole`) goes through them.
-#[test]
+/// One place is drawn, or all are gone through.
 fn an_operator_that_is_killed_once_after_any_of_its_writes_is_followed_by_one_that_goes_on_from_there() {
     /// A backup takes more.
     const LIKELY: u64 = 14;
@@ -288,7 +315,6 @@ fn an_operator_that_is_killed_once_after_any_of_its_writes_is_followed_by_one_th
 }
 
 /// One engine ends while nobody can be told of it, and another is at work all the time.
-#[test]
 fn an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and_to_be_reported() {
     const AWAY: u64 = 60;
     let ground = Ground::take_alone();
@@ -356,7 +382,6 @@ fn an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and
 }
 
 /// Two backups of tablets and one of their shard, which take turns, and one of the topology server.
-#[test]
 fn two_operators_that_both_act_launch_one_engine_for_each_run() {
     let ground = Ground::take_alone();
     ground.apply(&storage_yaml("twice", &format!("/twice-{}", std::process::id())));
