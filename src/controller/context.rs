@@ -12,6 +12,7 @@ use super::held::{Held, Stores};
 use super::queue::Queue;
 use super::touched::Touched;
 use super::watched::Scopes;
+use super::written::Written;
 use crate::api::{VitessBackup, VitessBackupStorage, VitessRestore, VitessTopologyBackup};
 use crate::plan::Event;
 use crate::resources::settings::Settings;
@@ -26,6 +27,7 @@ pub struct Context {
     /// Storages that runs have changed.
     pub touched: Touched,
     pub queue: Queue,
+    pub written: Written,
     /// What the watches have of Jobs, pods, locks and claims.
     pub watched: Scopes,
     /// And of our own objects.
@@ -47,6 +49,7 @@ impl Context {
             backoff: Backoff::default(),
             touched: Touched::default(),
             queue: Queue::default(),
+            written: Written::default(),
             watched: Scopes::default(),
             backups: Stores::default(),
             restores: Stores::default(),
@@ -59,12 +62,13 @@ impl Context {
     /// Publishes events, and logs them. One that cannot be published must not make a reconcile fail.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, events: &[Event]) {
         let reference = object.object_ref(&());
-        for event in events {
+        let each = events.iter().map(async |event| {
             let Event { warning, reason, note } = event;
             tracing::info!(event = *reason, warning, "{note}");
             if let Err(error) = self.recorder.publish(event, &reference).await {
                 tracing::warn!(%error, object = object.name_any(), reason, "cannot publish an event");
             }
-        }
+        });
+        futures::future::join_all(each).await;
     }
 }

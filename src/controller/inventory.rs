@@ -285,7 +285,7 @@ impl Taking<'_> {
         }
         let status = next(&backup);
         let written = status::apply(&self.context.client, &backup, None, backup.status.as_ref(), &status).await?;
-        Ok(if written { Done::Changed } else { Done::Nothing })
+        Ok(if written.is_some() { Done::Changed } else { Done::Nothing })
     }
 
     async fn remove(&self, name: &str, uid: String) -> Result<Done, Error> {

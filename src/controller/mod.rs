@@ -25,6 +25,7 @@ mod touched;
 mod watch;
 mod watched;
 pub mod webhook;
+mod written;
 
 pub use context::Context;
 pub use error::Error;

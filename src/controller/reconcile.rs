@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use tracing::{Instrument, Span};
 
+use super::backoff::Backoff;
 use super::context::Context;
 use super::error::{Error, optional};
 use super::held::Held;
@@ -34,6 +35,9 @@ pub async fn run<K: Run>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>
 
 async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error> {
     let now = Timestamp::now();
+    if context.written.is_ahead_of(object) {
+        return Ok(Action::requeue(Backoff::outdated()));
+    }
     let (mut seen, by) = observe::run(context, object, now, By::Watches).await?; // network, where it is new
     let mut plan = object.plan(&seen, now); // no network
     if by == By::Watches && plan.is_grave() {
@@ -42,11 +46,17 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
     }
     let Plan { actions, status, requeue, mut events } = plan;
     let done = act::carry_out(context, object, &seen, actions, now).await?; // network
+    if let Some(version) = &done.resource_version {
+        context.written.note(object, version);
+    }
     if let Some(mut status) = status {
         if let Some(refusal) = &done.refusal {
             events.extend(plan::refused(K::run_mut(&mut status), object.meta().generation, now, refusal)); // no network
         }
-        status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
+        let written = status::apply(&context.client, object, done.resource_version, object.status(), &status).await?; // network
+        if let Some(version) = written {
+            context.written.note(object, &version);
+        }
         note_end(object, K::run(&status), context); // no network
         note_place(object, K::run(&status), context); // no network
     }
@@ -195,7 +205,7 @@ fn action(requeue: Requeue) -> Action {
 /// What to do after a reconcile that failed.
 pub fn after_error<K: Resource<DynamicType = ()>>(object: &K, error: &Error, context: &Context) -> Action {
     if error.is_outdated() {
-        return Action::requeue(super::backoff::Backoff::outdated());
+        return Action::requeue(Backoff::outdated());
     }
     Action::requeue(context.backoff.failed(&key(object)))
 }

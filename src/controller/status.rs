@@ -10,7 +10,7 @@ use serde_json::json;
 use super::error::{Error, optional};
 use crate::resources::names::STATUS_MANAGER;
 
-/// Applies the status; whether there was anything to write.
+/// Applies the status; the object's resourceVersion afterwards where there was anything to write.
 ///
 /// # Errors
 /// [`Error::Outdated`] when the object is not the one that the plan was made from: a plan from old data must not overwrite
@@ -21,7 +21,7 @@ pub async fn apply<K, S>(
     resource_version: Option<String>,
     before: Option<&S>,
     after: &S,
-) -> Result<bool, Error>
+) -> Result<Option<String>, Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     DeserializeGuard<K>: Clone + DeserializeOwned + std::fmt::Debug,
@@ -29,7 +29,7 @@ where
     S: Serialize + PartialEq,
 {
     if before == Some(after) {
-        return Ok(false);
+        return Ok(None);
     }
     let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let patch = json!({
@@ -44,5 +44,5 @@ where
     let parameters = PatchParams::apply(STATUS_MANAGER).force();
     let applied = api.patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await;
     let what = format!("the status of {} {}", K::kind(&()), object.name_any());
-    Ok(optional(applied).map_err(Error::api("write", what))?.is_some())
+    Ok(optional(applied).map_err(Error::api("write", what))?.and_then(|applied| applied.resource_version()))
 }

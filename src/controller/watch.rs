@@ -4,6 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::stream::{BoxStream, SelectAll, select_all};
@@ -15,6 +16,8 @@ use kube::runtime::controller::{Action, ReconcileRequest};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, applier, watcher};
 use kube::{Client, Resource, ResourceExt};
+
+use tokio::time::sleep;
 
 use super::context::Context;
 use super::error::Error;
@@ -34,6 +37,10 @@ type Changes = UnboundedReceiver<Change>;
 
 /// How many runs of one kind are looked at at a time: each look has a connection to the API server.
 const AT_A_TIME: u16 = 64;
+
+/// How long what is new of an engine that has not ended waits to be looked at: while it starts, its Job and its pod change
+/// several times a second.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Runs all controllers of a scope, a namespace or all of them, until `shutdown`.
 pub async fn scope(context: &Arc<Context>, scope: Option<&str>, shutdown: &Shutdown) {
@@ -83,7 +90,7 @@ async fn run<K: Run>(context: Arc<Context>, scope: Option<&str>, changes: Change
 /// The runs that a change concerns, by name.
 fn concerned<K: Run>(Change { namespace, what }: &Change, waiters: &Waiters) -> Vec<String> {
     match what {
-        What::Engine { kind, object } => (*kind == K::KIND).then(|| object.clone()).into_iter().collect(),
+        What::Engine { kind, object, .. } => (*kind == K::KIND).then(|| object.clone()).into_iter().collect(),
         What::Tablet { restore } => {
             let follows = restore.clone().filter(|_| K::KIND == VitessRestore::KIND);
             waiters.of(namespace, false).into_iter().chain(follows).collect()
@@ -132,7 +139,7 @@ async fn storages(
         .map(|found| found.map(|object| ReconcileRequest::from(ObjectRef::from_obj(&object))));
     let known = store.clone();
     let roused = woken(changes, move |Change { namespace, what }| match what {
-        What::Engine { kind, object } => {
+        What::Engine { kind, object, .. } => {
             (*kind == VitessBackupStorage::kind(&())).then(|| object.clone()).into_iter().collect()
         }
         What::Claim { name } => {
@@ -209,7 +216,15 @@ fn woken<O>(changes: Changes, concerned: impl Fn(&Change) -> Vec<String> + Send 
 where
     O: Resource<DynamicType = ()> + Send + 'static,
 {
+    let settled = async |change: Change| {
+        if matches!(change.what, What::Engine { ended: false, .. }) {
+            sleep(SETTLING).await;
+        }
+        change
+    };
     changes
+        .map(settled)
+        .buffer_unordered(usize::MAX)
         .flat_map(move |change| {
             let names = concerned(&change);
             let request = move |name: String| Ok(ObjectRef::new(&name).within(&change.namespace).into());

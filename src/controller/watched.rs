@@ -44,6 +44,8 @@ pub enum What {
     Engine {
         kind: String,
         object: String,
+        /// Whether it has ended.
+        ended: bool,
     },
     /// A tablet's pod, with the VitessRestore that it follows when it starts.
     Tablet {
@@ -186,8 +188,8 @@ impl Feed {
         let engines = || any().labels(LABEL_RUN_KIND);
         let tablets = any().labels(&self.settings.tablet_selector_text());
         let streams: Vec<BoxStream<'static, ()>> = vec![
-            self.shelved(engines(), slim_job, |watched| &watched.jobs, of_engine),
-            self.shelved(engines(), slim_engine, |watched| &watched.engines, of_engine),
+            self.shelved(engines(), slim_job, |watched| &watched.jobs, |job| of_engine(job, has_job_ended(job))),
+            self.shelved(engines(), slim_engine, |watched| &watched.engines, |pod| of_engine(pod, has_pod_ended(pod))),
             self.shelved(tablets, bare, |watched| &watched.tablets, |pod| Some(What::Tablet { restore: restore(pod) })),
             self.shelved(any().labels(LABEL_LOCK), bare, |watched| &watched.locks, |_| Some(What::Lock)),
             self.shelved(any(), bare, |watched| &watched.claims, |claim| Some(What::Claim { name: claim.name_any() })),
@@ -302,9 +304,21 @@ fn change<O: Resource>(object: &O, what: Option<What>) -> Option<Change> {
     Some(Change { namespace: object.namespace()?, what: what? })
 }
 
-fn of_engine<O: Resource>(object: &O) -> Option<What> {
+fn of_engine<O: Resource>(object: &O, ended: bool) -> Option<What> {
     let kind = object.labels().get(LABEL_RUN_KIND)?.clone();
-    Some(What::Engine { kind, object: object.annotations().get(ANNOTATION_RUN)?.clone() })
+    Some(What::Engine { kind, object: object.annotations().get(ANNOTATION_RUN)?.clone(), ended })
+}
+
+fn has_job_ended(job: &Job) -> bool {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
+}
+
+fn has_pod_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn restore(pod: &Pod) -> Option<String> {

@@ -93,7 +93,9 @@ impl ControlPlane {
         let api_server = api_server(program("kube-apiserver"), folder, &pki, port, &etcd.1);
         let admin = pki.join("admin.kubeconfig");
         let client = client(&admin).await;
-        within("the API server", 120, async || client.apiserver_version().await.is_ok()).await;
+        // It answers before the roles are there that the others need.
+        let ready = || http::Request::get("/readyz").body(Vec::new()).expect("a request");
+        within("the API server", 120, async || client.request_text(ready()).await.is_ok()).await;
         let controllers = controllers(program("kube-controller-manager"), folder, &pki);
         let scheduler = scheduler(program("kube-scheduler"), folder, &pki);
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
