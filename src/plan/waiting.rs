@@ -90,6 +90,21 @@ pub const WAITS: &[Wait] = &[
         "Read its words in the message, and allow it. It is tried again.",
     ),
     heals("JobNameTaken", "A Job of that name exists and is not this run's.", "Delete that Job."),
+    heals(
+        "Retrying",
+        "A try has failed, and `retries` allows another: `status.attempts` has what failed.",
+        "Wait until `status.nextTryTime`, or mend what the message names.",
+    ),
+    heals(
+        "Stopping",
+        "The run was cancelled, or its object deleted, and its engine is told to stop.",
+        "Wait: the run ends when what it disturbed was put back.",
+    ),
+    heals(
+        "NodeUnreachable",
+        "The node of the engine's pod does not answer. The engine may well be at work there, so nothing is done to its tablet.",
+        "Bring the node back; when it is gone for good, delete it (`kubectl delete node`).",
+    ),
 ];
 
 #[cfg(test)]

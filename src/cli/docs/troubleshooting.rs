@@ -15,7 +15,7 @@ pub fn page() -> String {
          ## A run waits\n\n\
          A run that is `Pending` or `WaitingForBackup` waits for something. Its condition `Accepted`, or `EngineRunning`, says \
          for what, and `Ready` repeats it. Most of it heals by itself: the run starts when the cause is gone, and nothing \
-         has to be created again.\n\n"
+         has to be created again. `Retrying`, `Stopping` and `NodeUnreachable` are of a run that was launched already.\n\n"
     );
     page += &head(&["Reason", "What it means", "What to do", "Heals by itself"]);
     for Wait { reason, means, remedy, heals } in WAITS {
@@ -26,8 +26,8 @@ pub fn page() -> String {
              reason is `NotStarted`, the run has failed with `EngineLost`, and nothing was touched.\n\n\
              ## A run has failed\n\n\
              `status.failure` has the reason, what happened, what to do, and the end of the engine's log. It stays when the \
-             pod is gone. A failed run is never repeated on the same object, because its spec cannot change: correct the \
-             cause and create a new object.\n\n\
+             pod is gone. With `retries` a run is tried again before it fails. One that has failed is over, because its \
+             spec cannot change: correct the cause and create a new object.\n\n\
              ```\n\
              kubectl get vitessrestores.backup.vitess.io NAME -o jsonpath='{.status.failure.reason}: \
              {.status.failure.message}{\"\\n\"}{.status.failure.remedy}{\"\\n\"}'\n\
