@@ -34,12 +34,16 @@ pub struct About {
     pub backup: Option<String>,
 }
 
-/// A line with what it is about. Outcomes and listed backups say that themselves.
+/// A line with what it is about. Listed backups say that themselves. The operator reads an outcome's own `shard`, which is
+/// `<keyspace>/<shard>`, so that one stays.
 fn with_about(line: &Line, about: &About) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(line)?;
-    if let Line::Step { .. } | Line::Progress(_) | Line::Note { .. } = line
-        && let (Value::Object(fields), Value::Object(more)) = (&mut value, serde_json::to_value(about)?)
+    if let Line::Step { .. } | Line::Progress(_) | Line::Note { .. } | Line::Outcome(_) = line
+        && let (Value::Object(fields), Value::Object(mut more)) = (&mut value, serde_json::to_value(about)?)
     {
+        if matches!(line, Line::Outcome(_)) {
+            more.remove("shard");
+        }
         fields.extend(more);
     }
     Ok(value)
@@ -264,8 +268,14 @@ mod tests {
             assert_eq!(written.get("tablet"), None);
             assert_eq!(serde_json::from_value::<Line>(written).unwrap(), line);
         }
-        let outcome = Line::Outcome(Box::new(Outcome::begun(crate::backup::report::Operation::Backup, time)));
-        assert_eq!(with_about(&outcome, &about).unwrap(), serde_json::to_value(&outcome).unwrap());
+        let begun = Outcome::begun(crate::backup::report::Operation::Backup, time);
+        for shard in [None, Some("commerce/-80".to_owned())] {
+            let outcome = Line::Outcome(Box::new(Outcome { shard: shard.clone(), ..begun.clone() }));
+            let written = with_about(&outcome, &about).unwrap();
+            assert_eq!(written["keyspace"], "commerce", "{written}");
+            assert_eq!(written.get("shard").and_then(Value::as_str), shard.as_deref(), "{written}");
+            assert_eq!(serde_json::from_value::<Line>(written).unwrap(), outcome);
+        }
     }
 
     #[test]
