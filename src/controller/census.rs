@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::held::Held;
 use super::kinds::Run;
 use crate::api::{Phase, RunStatus, VitessBackup, VitessBackupStorage};
-use crate::plan::TABLET_RECOVERED;
-use crate::plan::kstatus::READY;
+use crate::plan::inventory::REACHABLE;
+use crate::plan::{ACCEPTED, TABLET_RECOVERED};
 use crate::telemetry::census::{Census, Inventory, RunSeen, RunState, StorageSeen, Success};
 use crate::telemetry::metrics::{RunEnded, Source};
 
@@ -89,12 +89,19 @@ impl Counted {
 
 fn add_storage(census: &mut Census, object: &VitessBackupStorage) {
     let namespace = object.namespace().unwrap_or_default();
-    let conditions = object.status.iter().flat_map(|status| &status.conditions);
-    let is_ready = |condition: &Condition| condition.type_ == READY && condition.status == "True";
-    let ready = conditions.into_iter().any(is_ready);
+    let reachable = object.status.as_ref().and_then(|status| reachable(&status.conditions));
     let written = object.status.as_ref().and_then(|status| serde_json::to_value(status).ok()).unwrap_or_default();
     add_newest(census, &namespace, &written);
-    census.add_storage(namespace, object.name_any(), StorageSeen { ready, inventory: inventory(&written) });
+    census.add_storage(namespace, object.name_any(), StorageSeen { reachable, inventory: inventory(&written) });
+}
+
+/// No run can use what is not accepted, whatever was reached before.
+fn reachable(conditions: &[Condition]) -> Option<bool> {
+    let says = |kind: &str, status: &str| conditions.iter().any(|one| one.type_ == kind && one.status == status);
+    if says(ACCEPTED, "False") || says(REACHABLE, "False") {
+        return Some(false);
+    }
+    says(REACHABLE, "True").then_some(true)
 }
 
 /// The newest backup of each shard that the last inventory found, whoever made it, and whether there is an object of it or
@@ -211,24 +218,32 @@ mod tests {
     }
 
     #[test]
-    fn a_storage_that_is_not_ready_is_not_reachable() {
-        let object = |status: &str| -> VitessBackupStorage {
-            let condition = json!({
-                "type": "Ready", "status": status, "reason": "x", "message": "",
-                "lastTransitionTime": "2026-11-22T11:00:00Z",
-            });
+    fn a_storage_is_reachable_as_its_conditions_say_and_not_told_of_while_they_do_not() {
+        let object = |conditions: &[(&str, &str)]| -> VitessBackupStorage {
+            let condition = |&(kind, status): &(&str, &str)| {
+                json!({
+                    "type": kind, "status": status, "reason": "x", "message": "",
+                    "lastTransitionTime": "2026-11-22T11:00:00Z",
+                })
+            };
+            let conditions: Vec<Value> = conditions.iter().map(condition).collect();
             serde_json::from_value(json!({
                 "apiVersion": "backup.vitess.io/v1alpha1", "kind": "VitessBackupStorage", "metadata": {"name": "backups"},
-                "spec": {"s3": {"bucket": "b"}}, "status": {"conditions": [condition]},
+                "spec": {"s3": {"bucket": "b"}}, "status": {"conditions": conditions},
             }))
             .unwrap()
         };
-        let ready = |status: &str| {
+        let reachable = |conditions: &[(&str, &str)]| {
             let mut census = Census::default();
-            add_storage(&mut census, &object(status));
-            census.storages.into_values().map(|seen| seen.ready).collect::<Vec<_>>()
+            add_storage(&mut census, &object(conditions));
+            census.storages.into_values().map(|seen| seen.reachable).collect::<Vec<_>>()
         };
-        assert_eq!((ready("True"), ready("False")), (vec![true], vec![false]));
+        let accepted = ("Accepted", "True");
+        for (status, expected) in [("True", Some(true)), ("False", Some(false)), ("Unknown", None)] {
+            assert_eq!(reachable(&[accepted, ("Reachable", status)]), [expected], "{status}");
+        }
+        assert_eq!(reachable(&[accepted, ("Ready", "True")]), [None], "it is not listed");
+        assert_eq!(reachable(&[("Accepted", "False"), ("Reachable", "True")]), [Some(false)], "its volume has gone");
         let listed = json!({"backups": 7, "incomplete": 1, "bytes": 99, "size": "99"});
         assert_eq!(inventory(&listed), Some(Inventory { backups: 7, incomplete: 1, bytes: 99 }));
         assert_eq!(inventory(&json!({})), None, "never listed");

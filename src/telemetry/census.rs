@@ -50,8 +50,8 @@ pub struct Success {
 /// A VitessBackupStorage as the metrics see it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StorageSeen {
-    /// Its condition Ready.
-    pub ready: bool,
+    /// Whether runs can use it; absent while nobody knows.
+    pub reachable: Option<bool>,
     pub inventory: Option<Inventory>,
 }
 

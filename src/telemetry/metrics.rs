@@ -47,7 +47,11 @@ pub const METRICS: &[(&str, &[&str], &str)] = &[
     ("vitess_backup_queue_runs", &["kind", "phase"], "Runs that have not ended, by phase"),
     ("vitess_backup_queue_oldest_timestamp_seconds", &["kind", "phase"], "When the oldest run of a phase was created"),
     ("vitess_backup_tablets_not_recovered", &["namespace"], "Tablets that the last run on them could not put back"),
-    ("vitess_backup_storage_reachable", STORAGE, "Whether runs can use a storage: its condition Ready"),
+    (
+        "vitess_backup_storage_reachable",
+        STORAGE,
+        "Whether runs can use a storage: its conditions Accepted and Reachable; absent while nobody knows",
+    ),
     ("vitess_backup_storage_backups", STORAGE, "Complete backups in a storage, as of its last inventory"),
     (
         "vitess_backup_storage_incomplete_backups",
@@ -321,9 +325,11 @@ impl Gauges {
         for (namespace, tablets) in census.tablets_not_recovered() {
             not_recovered.get_or_create(&OfNamespace { namespace: namespace.to_owned() }).set(tablets);
         }
-        for ((namespace, storage), StorageSeen { ready, inventory }) in &census.storages {
+        for ((namespace, storage), StorageSeen { reachable: answers, inventory }) in &census.storages {
             let labels = OfStorage { namespace: namespace.clone(), storage: storage.clone() };
-            reachable.get_or_create(&labels).set(i64::from(*ready));
+            if let Some(answers) = answers {
+                reachable.get_or_create(&labels).set(i64::from(*answers));
+            }
             if let Some(inventory) = inventory {
                 backups.get_or_create(&labels).set(inventory.backups);
                 incomplete.get_or_create(&labels).set(inventory.incomplete);

@@ -75,6 +75,8 @@ fn what_the_objects_say_is_counted_at_each_scrape_and_goes_with_them() {
             &format!("vitess_backup_storage_bytes{storage} 99"),
         ],
     );
+    let page = metrics.text().unwrap();
+    assert!(!page.contains(r#"storage="unknown""#), "of a storage that nobody has looked at nothing is told: {page}");
     there.store(false, Ordering::Relaxed);
     let page = metrics.text().unwrap();
     assert!(!page.contains("commerce") && !page.contains("storage=\"backups\""), "{page}");
@@ -93,7 +95,8 @@ fn fill(census: &mut Census) {
     let state = RunState::Unfinished { phase: "Pending", created: Some(jiff::Timestamp::UNIX_EPOCH) };
     census.add_run(&RunSeen { kind: "VitessRestore", state, ..backup });
     let inventory = Some(Inventory { backups: 7, incomplete: 1, bytes: 99 });
-    census.add_storage("demo".into(), "backups".into(), StorageSeen { ready: true, inventory });
+    census.add_storage("demo".into(), "backups".into(), StorageSeen { reachable: Some(true), inventory });
+    census.add_storage("demo".into(), "unknown".into(), StorageSeen::default());
 }
 
 #[test]
