@@ -167,6 +167,12 @@ fn a_primary_is_refused_unless_it_is_allowed() {
     let (code, reason, _) = failure(&ended);
     assert_eq!((code, reason), (5, "TabletIsPrimary"));
     assert_eq!(running.case.names(), Vec::<String>::new());
+
+    // Arguments of a backup allow it.
+    let (code, outcome) = running.case.backup("--xtrabackup-user xtra");
+    assert_eq!((code, &outcome["verdict"]), (0, &Value::from("Succeeded")), "{outcome:#}");
+    assert_eq!(running.case.names(), [outcome["backupName"].as_str().unwrap()]);
+    assert_eq!(running.server.sql("SELECT @@global.read_only"), "0", "it goes on as a primary");
 }
 
 /// Killed half-way, at the end of the copy and after the MANIFEST: nothing half is left, or the backup is whole.
