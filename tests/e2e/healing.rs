@@ -1,6 +1,6 @@
 //! What is missing is a condition that heals; what is killed is put back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::backup::{backup_yaml, condition, storage_yaml};
 use crate::ground::Ground;
@@ -82,7 +82,11 @@ fn an_engine_pod_killed_in_the_middle_ends_in_engine_lost_with_the_tablet_put_ba
     let copying = |object: &Value| object["status"]["progress"]["step"] == "CopyingFiles";
     let running = ground.wait(BACKUPS, "killed", MINUTE * 2, "copying files", copying);
     let uid = running["metadata"]["uid"].as_str().expect("a uid");
+    let killed = Instant::now();
     ground.lib(&format!("kill_engine {uid}"));
+    let told = |object: &Value| object["status"]["failure"]["reason"] == "EngineLost";
+    ground.wait(BACKUPS, "killed", MINUTE, "told of as lost", told);
+    assert!(killed.elapsed() < MINUTE, "it was noticed after {:?}", killed.elapsed());
 
     let lost = ground.wait_finished(BACKUPS, "killed");
     assert_eq!(lost["status"]["phase"], "Failed", "{:#}", lost["status"]);
