@@ -177,6 +177,16 @@ fn a_labelled_pod_in_planetscales_layout_is_injected_restored_by_what_git_says_n
     let told = pod_of(&restore, "zone1-0000000112-0");
     assert_eq!(told["backupName"], name.as_str(), "{told:#}");
     assert_eq!(told["tabletAlias"], "zone1-0000000112", "{told:#}");
+    // A backup of it could not reach its sockets, which the condition says together with what to do.
+    ground.delete(BACKUPS, "planetscale-attached");
+    ground.apply(&backup_yaml("planetscale-attached", "planetscale", 112, "Retain"));
+    let told = |object: &Value| condition(object, "Accepted")["reason"] == "SocketNotShared";
+    let waiting = ground.wait(BACKUPS, "planetscale-attached", Duration::from_secs(60), "told of its sockets", told);
+    let message = condition(&waiting, "Accepted")["message"].as_str().unwrap_or_default();
+    for words in ["zone1-0000000112", "/vt/socket/mysqlctl.sock", "emptyDir", "--socket-file of mysqlctld"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    ground.delete(BACKUPS, "planetscale-attached");
     // Its vttablet has --restore-from-backup too and found data: replication is VTOrc's to start then.
     ground.lib(&format!("{SOCKETS_OF_PLANETSCALE} await 120 'replication by vtorc' replicating 112"));
     ground.lib(&format!("{SOCKETS_OF_PLANETSCALE} same_rows 100 112"));
