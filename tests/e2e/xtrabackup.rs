@@ -216,6 +216,13 @@ fn a_backup_that_xtrabackup_cannot_make_says_why_and_leaves_the_tablet_alone() {
 
     ground.lib("maria_replicating 201");
     assert_eq!((Unbroken::seen(&ground), ground.lib("vtctldclient GetBackups maria/0")), before);
+
+    // Finished pods go after `finishedPodTtl`, a minute; what they said stays.
+    let object = ground.get(BACKUPS, "denied").expect("the backup");
+    let uid = object["metadata"]["uid"].as_str().expect("a uid");
+    ground.lib(&format!("await 150 'the pods of a run that has ended to go' engines_gone {uid}"));
+    let object = ground.get(BACKUPS, "denied").expect("the backup");
+    assert_eq!(object["status"]["failure"], denied, "{:#}", object["status"]);
 }
 
 #[test]

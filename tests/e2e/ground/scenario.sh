@@ -98,6 +98,12 @@ kill_engine() {
   in_node ctr -n k8s.io task kill --signal SIGKILL "${id#containerd://}"
 }
 
+# engines_gone RUN_UID: no engine pod of that run is there any more.
+engines_gone() {
+  local pods
+  pods=$(in_namespace get pods -l "backup.vitess.io/run-uid=$1" -o name) && [ -z "$pods" ]
+}
+
 # leading_operator: the name of the operator's pod that acts.
 leading_operator() {
   kubectl -n vitess-backup-operator get lease vitess-backup-operator -o 'jsonpath={.spec.holderIdentity}'
