@@ -45,6 +45,22 @@ fn metrics(ground: &Ground) -> String {
     pages.into_iter().find(|page| page.contains("vitess_backup_leader 1\n")).expect("an operator that leads")
 }
 
+/// `kubectl describe` reads like a story: conditions in whole sentences, and below them each transition in its turn.
+fn assert_is_described_in_order(ground: &Ground, object: &str, backup: &Value) {
+    const TRANSITIONS: [&str; 4] = ["Accepted", "EngineLaunched", "EngineStarted", "Succeeded"];
+    let described = ground.kubectl(&["describe", object]);
+    let (state, events) = described.split_once("\nEvents:").expect("events below the status");
+    for kind in ["Accepted", "EngineRunning", "Complete"] {
+        let message = condition(backup, kind)["message"].as_str().expect("a sentence");
+        assert!(state.contains(message), "{kind}, {message:?}: {described}");
+    }
+    let reasons = events.lines().filter_map(|line| line.split_whitespace().nth(1));
+    let told: Vec<&str> = reasons.filter(|reason| TRANSITIONS.contains(reason)).collect();
+    assert_eq!(told, TRANSITIONS, "{described}");
+    let name = backup["status"]["backupName"].as_str().expect("a backup name");
+    assert!(events.contains(&format!("backup {name} is complete")), "{described}");
+}
+
 #[test]
 fn a_backup_with_a_generated_name_is_waited_for_by_its_conditions_and_is_in_the_metrics() {
     let ground = Ground::take();
@@ -63,11 +79,7 @@ fn a_backup_with_a_generated_name_is_waited_for_by_its_conditions_and_is_in_the_
     assert_eq!(condition(&backup, "Reconciling"), &Value::Null, "{:#}", backup["status"]);
     assert_eq!(condition(&backup, "Stalled"), &Value::Null, "{:#}", backup["status"]);
 
-    // The story, as `kubectl describe` shows it.
-    let events = ground.kubectl(&["events", "--for", &object]);
-    for transition in ["Accepted", "EngineLaunched", "EngineStarted", "Succeeded"] {
-        assert!(events.contains(transition), "{transition} is an event: {events}");
-    }
+    assert_is_described_in_order(&ground, &object, &backup);
 
     let finished = backup["status"]["finishedTime"].as_str().expect("an end");
     let finished: jiff::Timestamp = finished.parse().expect("a time");
