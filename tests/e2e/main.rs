@@ -14,6 +14,7 @@ mod inventory;
 mod lifecycle;
 mod pod_start;
 mod restore;
+mod shard;
 mod storage;
 mod topology;
 mod verify;
