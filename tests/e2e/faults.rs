@@ -155,6 +155,13 @@ fn is_over(kind: &'static str, name: &'static str) -> impl Fn(&Ground) -> bool {
     }
 }
 
+/// The object is there no more; an API server that does not answer says nothing.
+fn is_gone(kind: &'static str, name: &'static str) -> impl Fn(&Ground) -> bool {
+    move |ground| {
+        ground.try_kubectl(&["get", kind, name, "--ignore-not-found", "-o", "name"]).is_ok_and(|it| it.is_empty())
+    }
+}
+
 /// Until the run has given back all that it held, and nobody has to tidy up after it.
 fn wait_settled(ground: &Ground, kind: &str, name: &str) -> Value {
     ground.wait(kind, name, MINUTE, "settled", |object| object["metadata"].get("finalizers").is_none())
@@ -236,11 +243,13 @@ fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that
     ground.apply(&storage_yaml("killed", &root));
     ground.delete(BACKUPS, "killed-each");
     ground.delete(RESTORES, "killed-each");
-    let alone = left_alone(&ground, "left-alone", "killed");
+    let mut alone = left_alone(&ground, "left-alone", "killed");
+    // Its data is to go with it.
+    alone["finalizers"] = serde_json::json!(["backup.vitess.io/remove-backup"]);
 
     let operators = Operators::instead_of_the_charts(&ground);
     let engines = Engines::watch(&ground);
-    ground.apply(&backup_yaml("killed-each", "killed", 101, "Retain"));
+    ground.apply(&backup_yaml("killed-each", "killed", 101, "Delete"));
     let writes = operators.killed(1, true, is_over(BACKUPS, "killed-each"));
     println!("an operator was killed after each of\n{}", writes.join("\n"));
     // Every kind of write that a run takes was the last of one of them.
@@ -276,9 +285,23 @@ fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that
     assert_eq!(condition(&restore, "Replicating")["status"], "True", "{status:#}");
     assert!(status.get("failure").is_none(), "{status:#}");
     assert_eq!(engines.of(&restore).len(), 1, "{:?}", engines.of(&restore));
-    assert_no_lock_is_held(&ground);
     assert_serves_as_a_replica(&ground, 102);
     ground.assert_same_rows_as_primary(102);
+
+    let stored = || ground.lib(&format!("tablet_exec 101 'ls /backups{root}/commerce/0' vttablet"));
+    let name = backup["status"]["backupName"].as_str().expect("a backup name");
+    assert!(stored().contains(name), "{}", stored());
+    ground.kubectl(&["delete", BACKUPS, "killed-each", "--wait=false"]);
+    let writes = operators.killed(1, true, is_gone(BACKUPS, "killed-each"));
+    println!("and for the removal of its data after each of\n{}", writes.join("\n"));
+    for expected in [format!("POST {jobs}"), format!("PATCH {object}")] {
+        assert!(writes.contains(&expected), "none was killed after {expected}");
+    }
+    let left = stored();
+    assert_eq!(left.lines().count(), 1, "{left}");
+    assert!(!left.contains(name), "the directory is gone too: {left}");
+    assert_eq!(engines.of(&backup).len(), 2, "one made it and one removed it: {:?}", engines.of(&backup));
+    assert_no_lock_is_held(&ground);
 }
 
 /// One place is drawn, or all are gone through.
