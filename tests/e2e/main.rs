@@ -10,6 +10,7 @@ mod backup;
 mod faults;
 mod gitops;
 mod healing;
+mod install;
 mod inventory;
 mod lifecycle;
 mod pod_start;

@@ -7,6 +7,8 @@
 . "$GROUND/mariadb/lib.sh"
 # shellcheck source-path=SCRIPTDIR
 . "$GROUND/topology/lib.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$GROUND/operator.sh"
 
 # tablet_exec UID SCRIPT [CONTAINER]: a shell script in one of the tablet's containers.
 tablet_exec() { in_namespace exec "$(tablet_pod "$1")" -c "${3:-mysqld}" -- bash -c "$2"; }
@@ -133,6 +135,16 @@ stop_operators() {
 }
 start_operators() {
   kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=2 >/dev/null && both_operators_ready 120
+}
+
+# uninstall_operator, install_operator_again: the chart goes as the documents say, and comes back as up.sh installs it.
+uninstall_operator() {
+  "$GROUND/helm.sh" uninstall vitess-backup-operator --namespace "$OPERATOR_NAMESPACE" >/dev/null &&
+    kubectl -n "$OPERATOR_NAMESPACE" wait pod -l app.kubernetes.io/name=vitess-backup-operator --for=delete --timeout=120s >/dev/null
+}
+install_operator_again() {
+  local image
+  image=$(make -s -C "$PROJECT" print-image-archive) && install_operator "$image" && both_operators_ready
 }
 
 # api_server_away SECONDS: kills the API server, keeps it from being started again for so long, and waits until it answers. Etcd,
