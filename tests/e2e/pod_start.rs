@@ -152,6 +152,13 @@ fn a_shard_grows_from_two_to_four_tablets_started_at_once_while_its_first_backup
     assert_eq!(condition(&restore, "PodsRestored")["status"], "True", "{:#}", restore["status"]);
     assert_eq!(restore["status"]["progress"]["summary"], "2 restored");
 
+    // No thread of theirs stands still that a VTOrc would have to start.
+    let vtorc = Vtorc::start(&ground);
+    for uid in [110, 111] {
+        ground.lib(&format!("wait_vtorc_content {uid}"));
+    }
+    drop(vtorc);
+
     // The writer wrote all the time: what came after the backup is there too.
     ground.lib(&format!("{PODS_OF_THE_EXAMPLE} same_rows 100 101 110 111"));
     ground.lib("vtctldclient ValidateShard --ping-tablets commerce/0");
