@@ -36,6 +36,15 @@ fn restore_yaml(name: &str, shard: &str, storage: &str, more: &str) -> String {
     )
 }
 
+/// A pod that never runs: its image is nowhere.
+fn pod_yaml(name: &str, labels: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{{labels}}}}}\nspec:\n  \
+         securityContext: {{runAsNonRoot: true, runAsUser: 999, seccompProfile: {{type: RuntimeDefault}}}}\n  \
+         containers: [{{name: a, image: none, securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]\n"
+    )
+}
+
 /// What the VitessRestore tells of a pod.
 fn pod_of<'a>(restore: &'a Value, name: &str) -> &'a Value {
     let pods = restore["status"]["pods"].as_array().into_iter().flatten();
@@ -103,6 +112,27 @@ impl Drop for Vtorc<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.try_lib("stop_vtorc") {
             eprintln!("vtorc goes on: {error}");
+        }
+    }
+}
+
+/// No operator answers the webhook, until this is dropped; then its policy is the chart's again too.
+struct WebhookDown<'a>(&'a Ground);
+
+impl<'a> WebhookDown<'a> {
+    fn begin(ground: &'a Ground) -> Self {
+        let down = Self(ground);
+        ground.lib("stop_operators");
+        down
+    }
+}
+
+impl Drop for WebhookDown<'_> {
+    fn drop(&mut self) {
+        for call in ["webhook_policy Fail", "start_operators"] {
+            if let Err(error) = self.0.try_lib(call) {
+                eprintln!("{call}: {error}");
+            }
         }
     }
 }
@@ -255,18 +285,48 @@ fn a_shard_without_a_backup_starts_empty_and_can_be_initialised() {
 #[test]
 fn a_pod_that_names_no_restore_that_exists_is_refused_and_others_are_not_asked_about() {
     let ground = Ground::take();
-    let pod = |labels: &str| {
-        format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: asked, labels: {{{labels}}}}}\nspec:\n  \
-             securityContext: {{runAsNonRoot: true, runAsUser: 999, seccompProfile: {{type: RuntimeDefault}}}}\n  \
-             containers: [{{name: a, image: none, securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]\n"
-        )
-    };
-    let refused = ground.try_apply(&pod("backup.vitess.io/restore: nobody")).unwrap_err();
+    let refused = ground.try_apply(&pod_yaml("asked", "backup.vitess.io/restore: nobody")).unwrap_err();
     let text = format!("VitessRestore nobody, which does not exist in namespace {}", ground.namespace);
     assert!(refused.contains(&text), "{refused}");
-    ground.apply(&pod("a: b"));
+    ground.apply(&pod_yaml("asked", "a: b"));
     ground.delete("pod", "asked");
+}
+
+#[test]
+fn while_the_webhook_is_down_a_labelled_pod_is_refused_or_made_and_told_of_as_the_policy_says() {
+    let ground = Ground::take_alone();
+    ground.delete("pod", "unasked");
+    ground.delete(RESTORES, "unasked");
+    ground.apply(&storage_yaml("unasked", "/unasked"));
+    ground.apply(&restore_yaml("unasked", "commerce/0", "unasked", "  backup: {latest: {}}\n"));
+    let pod = pod_yaml("unasked", "backup.vitess.io/restore: unasked");
+
+    let down = WebhookDown::begin(&ground);
+    let refused = ground.try_apply(&pod).unwrap_err();
+    let names_it = refused.contains("failed calling webhook") && refused.contains("restore.backup.vitess.io");
+    assert!(names_it, "{refused}");
+    assert!(ground.get("pod", "unasked").is_none());
+    // Pods without the label are nobody's business.
+    ground.apply(&pod_yaml("unlabelled", "a: b"));
+    ground.delete("pod", "unlabelled");
+
+    ground.lib("webhook_policy Ignore");
+    let begun = Instant::now();
+    // The API server sees the change a moment later.
+    while let Err(refused) = ground.try_apply(&pod) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{refused}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let made = ground.get("pod", "unasked").unwrap();
+    assert!(made["spec"].get("initContainers").is_none(), "{:#}", made["spec"]);
+    drop(down);
+
+    let restore = wait_told(&ground, "unasked", "unasked", "Failed");
+    let failure = &pod_of(&restore, "unasked")["failure"];
+    assert_eq!(failure["reason"], "NotInjected", "{failure:#}");
+    assert_eq!(condition(&restore, "PodsRestored")["status"], "False", "{:#}", restore["status"]);
+    ground.delete("pod", "unasked");
+    ground.delete(RESTORES, "unasked");
 }
 
 #[test]

@@ -129,6 +129,12 @@ start_operators() {
   kubectl -n vitess-backup-operator scale deployment/vitess-backup-operator --replicas=2 >/dev/null && both_operators_ready 120
 }
 
+# webhook_policy Fail|Ignore: what becomes of a labelled pod while no operator answers; the chart's value is Fail.
+webhook_policy() {
+  kubectl patch mutatingwebhookconfiguration vitess-backup-operator --type=json \
+    -p "[{\"op\": \"replace\", \"path\": \"/webhooks/0/failurePolicy\", \"value\": \"$1\"}]" >/dev/null
+}
+
 # api_server_away SECONDS: kills the API server, keeps it from being started again for so long, and waits until it answers. Etcd,
 # the kubelet and every pod go on.
 api_server_away() {
