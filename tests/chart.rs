@@ -280,6 +280,15 @@ fn the_webhook_is_asked_about_labelled_pods_only_and_may_change_its_own_configur
 }
 
 #[test]
+fn pods_are_made_while_the_webhook_is_down_where_the_value_asks_for_that() {
+    let objects = render(&["webhook.enabled=true", "webhook.failurePolicy=Ignore"]);
+    let configurations = of_kind(&objects, "MutatingWebhookConfiguration");
+    let configuration: MutatingWebhookConfiguration = parse(&configurations[0]);
+    let webhook = configuration.webhooks.unwrap().remove(0);
+    assert_eq!(webhook.failure_policy.as_deref(), Some("Ignore"));
+}
+
+#[test]
 fn nobody_but_the_operator_may_write_status_and_nobody_lifts_finalizers_by_a_subresource() {
     for settings in SETTINGS {
         let objects = render(settings);

@@ -1,8 +1,10 @@
 //! The table "Exit codes" of docs/pod-start.md: a test for each of its rows, and the table has a row for each test.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::pod::{BACKUP, Pod, assert_as_vitess_leaves_it};
+use crate::pod::{BACKUP, OLDER_ARCHIVE, OLDER_BACKUP, Pod, assert_as_vitess_leaves_it};
 use crate::support::mysql::own;
 
 const PAGE: &str = include_str!("../../docs/pod-start.md");
@@ -47,8 +49,9 @@ async fn data_that_is_present_is_left_alone_within_a_tenth_of_a_second() {
         let ran = pod.start("--file_backup_storage_root /nowhere").exits_with(0, "DataPresent");
         took.push(ran.took);
     }
-    let least = took.iter().min().unwrap();
-    assert!(*least < Duration::from_millis(100), "{took:?}");
+    took.sort();
+    let median = took[took.len() / 2];
+    assert!(median < Duration::from_millis(100), "{took:?}");
     assert_eq!(std::fs::read(pod.tablet.layout().my_cnf).unwrap(), before);
 }
 
@@ -69,6 +72,37 @@ async fn an_empty_volume_is_restored_and_left_as_vitess_leaves_it() {
     // And when the pod starts again, all is there.
     pod.tablet.stop_container();
     pod.start("").exits_with(0, "DataPresent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_alone_say_all_that_flags_would() {
+    let mut pod = Pod::with_backup(316);
+    let (port, backups) = (pod.tablet.port.to_string(), pod.backups.path().to_owned());
+    let variables = [
+        ("VITESS_BACKUP_ON_POD_START", Path::new("true")),
+        ("VITESS_BACKUP_RESTORE_FROM_BACKUP", Path::new("true")),
+        ("VITESS_BACKUP_INIT_KEYSPACE", Path::new("commerce")),
+        ("VITESS_BACKUP_INIT_SHARD", Path::new("0")),
+        ("VITESS_BACKUP_INIT_TABLET_TYPE", Path::new("replica")),
+        ("VITESS_BACKUP_TABLET_PATH", Path::new("zone1-0000000316")),
+        ("VITESS_BACKUP_MYSQL_PORT", Path::new(&port)),
+        ("VITESS_BACKUP_BACKUP_STORAGE_IMPLEMENTATION", Path::new("file")),
+        ("VITESS_BACKUP_FILE_BACKUP_STORAGE_ROOT", backups.as_path()),
+        ("VITESS_BACKUP_REPORT", Path::new("json")),
+    ];
+    let ran = pod.start_by(&variables).exits_with(0, "Succeeded");
+    assert_eq!(ran.outcome["backupName"], BACKUP);
+    assert_eq!(ran.outcome["tabletAlias"], "zone1-0000000316");
+    assert_as_vitess_leaves_it(&mut pod.tablet, &ran.outcome["position"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_time_the_newest_backup_of_then_is_restored_though_there_is_a_newer_one() {
+    let mut pod = Pod::with_backup(317);
+    pod.store_backup_of(OLDER_ARCHIVE);
+    let ran = pod.start("--restore_from_backup_ts 2026-11-22.152708").exits_with(0, "Succeeded");
+    assert_eq!(ran.outcome["backupName"], OLDER_BACKUP);
+    assert_as_vitess_leaves_it(&mut pod.tablet, &ran.outcome["position"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,14 +137,20 @@ async fn with_no_backup_at_all_the_tablet_starts_empty() {
 async fn it_waits_with_one_line_a_look_and_restores_what_appears() {
     let mut pod = Pod::new(306);
     let waiting = pod.begin("--wait_for_backup_interval 300ms");
+    waiting.wait_said("commerce/0 has no backup yet: looking again in 0.3s", 1);
+    let first = Instant::now();
     waiting.wait_said("commerce/0 has no backup yet: looking again in 0.3s", 3);
     // One is being made.
     pod.store_half_a_backup();
     waiting.wait_said("commerce/0 has no complete backup yet", 2);
     assert!(!pod.tablet.tablet_dir().exists(), "nothing was touched so far");
     pod.store_backup();
+    let waited = first.elapsed();
     let ran = waiting.end().exits_with(0, "Succeeded");
     let looks = ran.notes.iter().filter(|note| note.contains("looking again")).count();
+    // The first is not waited for, and one may be under way at either end. A look itself takes its time on a busy machine.
+    let intervals = usize::try_from(waited.as_millis() / 300).unwrap();
+    assert!(looks <= intervals + 3 && looks >= intervals / 3, "{looks} looks in {waited:?}");
     let steps = ran.log.lines().count();
     assert!(looks >= 5 && steps < looks, "a look is one line: {ran:#?}");
     assert_as_vitess_leaves_it(&mut pod.tablet, &ran.outcome["position"]).await;
@@ -157,6 +197,10 @@ async fn with_incomplete_backups_only_it_never_starts_empty() {
     let ran = pod.start("").fails_with(3, "NoCompleteBackup");
     let remedy = ran.outcome["failure"]["remedy"].as_str().unwrap();
     assert!(remedy.contains("Take a backup") && remedy.contains("remove what is broken"), "{remedy}");
+    // A whole one that must not be taken is not "no backup" either.
+    let pod = Pod::with_backup(318);
+    let ran = pod.start("--restore_from_backup_allowed_engines xtrabackup").fails_with(3, "NoCompleteBackup");
+    assert!(ran.outcome.to_string().contains("not among the allowed engines"), "{ran:#?}");
     assert!(!pod.tablet.tablet_dir().exists());
 }
 
@@ -178,6 +222,14 @@ async fn a_storage_that_cannot_be_had_is_no_empty_one() {
     let (own_flags, _) = file.split_once("--backup_storage_implementation").unwrap();
     let credentials = [("AWS_ACCESS_KEY_ID", "a".as_ref()), ("AWS_SECRET_ACCESS_KEY", "b".as_ref())];
     pod.start_in(&format!("{own_flags} {flags}"), &credentials).fails_with(4, "StorageUnreachable");
+
+    // Root's alone: the tablet's user may not look into it.
+    let locked = pod.backups.path().join("locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let root = |path: &Path| format!("--file_backup_storage_root {} --wait_for_backup_interval 1s", path.display());
+    pod.start(&root(&locked)).fails_with(4, "StorageDenied");
+    pod.start(&root(Path::new("/nowhere/at-all"))).fails_with(4, "StorageMisconfigured");
     assert!(!pod.tablet.tablet_dir().exists());
 }
 
@@ -209,6 +261,14 @@ async fn a_damaged_backup_is_not_restored_and_the_next_start_says_so_again() {
         pod.start("").fails_with(6, "ObjectMissing");
         assert!(!pod.tablet.layout().datadir.join("mysql.ibd").exists());
     }
+    // What only reading shows: all objects are there, and one of them holds another's bytes.
+    let pod = Pod::with_backup(319);
+    let backup = pod.shard().join(BACKUP);
+    std::fs::copy(backup.join("83"), backup.join("84")).unwrap();
+    for _ in 0..2 {
+        pod.start("").fails_with(6, "HashMismatch");
+        assert!(pod.marker().exists(), "half a restore is not taken for data");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,4 +281,19 @@ async fn it_stops_at_once_when_the_pod_goes() {
     waiting.end().fails_with(7, "Cancelled");
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(!pod.tablet.tablet_dir().exists());
+    let ran = pod.start("--wait_for_backup_interval 1h --deadline 1s").fails_with(7, "DeadlineExceeded");
+    assert!(ran.took < Duration::from_secs(3), "{:?}", ran.took);
+    assert!(!pod.tablet.tablet_dir().exists());
+
+    // While files are copied too; the next start has no half tablet to begin with.
+    let mut pod = Pod::with_backup(320);
+    let copying = pod.begin("--bandwidth_limit 16KiB");
+    copying.wait_said(r#""step":"CopyingFiles""#, 1);
+    let begun = Instant::now();
+    copying.terminate();
+    copying.end().fails_with(7, "Cancelled");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(pod.marker().exists());
+    let ran = pod.start("").exits_with(0, "Succeeded");
+    assert_as_vitess_leaves_it(&mut pod.tablet, &ran.outcome["position"]).await;
 }

@@ -18,6 +18,9 @@ use crate::support::unpack_fixture;
 /// A backup that Vitess made of commerce/0, and the only one in its archive.
 pub const ARCHIVE: &str = "lz4.tar.zst";
 pub const BACKUP: &str = "2026-11-22.152709.zone1-0000000101";
+/// Another one of the same shard, nine seconds older.
+pub const OLDER_ARCHIVE: &str = "zstd.tar.zst";
+pub const OLDER_BACKUP: &str = "2026-11-22.152700.zone1-0000000101";
 
 /// The binary under test, where every user can reach it.
 pub fn binary() -> &'static PathBuf {
@@ -53,8 +56,13 @@ impl Pod {
 
     /// As an engine leaves it to be seen by those who look meanwhile: the MANIFEST comes last, and whole.
     pub fn store_backup(&self) {
+        self.store_backup_of(ARCHIVE);
+    }
+
+    /// The same with another archive's backup.
+    pub fn store_backup_of(&self, archive: &str) {
         let aside = tempfile::tempdir_in(self.backups.path().parent().unwrap()).unwrap();
-        unpack_fixture(ARCHIVE, aside.path());
+        unpack_fixture(archive, aside.path());
         own(aside.path());
         let shard = self.shard();
         std::fs::create_dir_all(&shard).unwrap();
@@ -111,9 +119,14 @@ impl Pod {
     }
 
     fn command(&self, flags: &str) -> Command {
+        self.program(&format!("restore --on-pod-start {flags} --report json"))
+    }
+
+    /// The binary with these words, blank-separated, and the environment of the tablet's containers.
+    fn program(&self, words: &str) -> Command {
         let root = self.tablet.vtdataroot();
         let mut command = command_as_user(binary());
-        command.args(["restore", "--on-pod-start"]).args(flags.split_whitespace()).args(["--report", "json"]);
+        command.args(words.split_whitespace());
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -138,6 +151,13 @@ impl Pod {
     pub fn start_in(&self, flags: &str, environment: &[(&str, &Path)]) -> Ran {
         let mut command = self.command(flags);
         command.envs(environment.iter().copied());
+        Self::run(command)
+    }
+
+    /// Runs it with variables only.
+    pub fn start_by(&self, variables: &[(&str, &Path)]) -> Ran {
+        let mut command = self.program("restore");
+        command.envs(variables.iter().copied());
         Self::run(command)
     }
 

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+use vitess_backup::replication::GtidSet;
+
 use crate::engine_support::process::run_to;
 use crate::engine_support::{checksums, open_directory};
 use crate::pod::Pod;
@@ -11,7 +14,7 @@ use crate::support::vitess::{Seat, Topology, Vttablet};
 
 const PRIMARY: &str = "zone1-0000000401";
 
-/// A shard of one tablet, its primary, with rows in it.
+/// A shard of one tablet, its primary, with rows in it. Nobody has to acknowledge them, because there is nobody yet.
 async fn shard(topology: &Topology, backups: &std::path::Path) -> (Tablet, Vttablet) {
     topology.client("CreateKeyspace --durability-policy=none commerce").unwrap();
     let primary = Tablet::start(401).await;
@@ -45,6 +48,17 @@ async fn wait_replicating(tablet: &Tablet, vttablet: &Vttablet) {
     }
 }
 
+/// What vttablet makes of a tablet that was restored before it started, where the keyspace's policy is semi_sync.
+async fn assert_left_as_vitess_has_a_replica(tablet: &Tablet, position: &Value) {
+    let mysql = tablet.mysql();
+    assert!(mysql.super_read_only().await.unwrap());
+    let semi_sync = mysql.semi_sync().await.unwrap().expect("the plugins are loaded");
+    assert!(semi_sync.replica && !semi_sync.source, "it acknowledges: {semi_sync:?}");
+    let of_backup: GtidSet = position.as_str().and_then(|text| text.strip_prefix("MySQL56/")).unwrap().parse().unwrap();
+    let purged = mysql.gtid_purged().await.unwrap();
+    assert!(!of_backup.is_empty() && purged.contains(&of_backup), "{purged} of {of_backup}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn vttablet_neither_restores_again_nor_refuses_and_validate_is_content() {
     let (topology, backups) = (Topology::start(), open_directory());
@@ -60,6 +74,8 @@ async fn vttablet_neither_restores_again_nor_refuses_and_validate_is_content() {
     );
     crate::support::mysql::own(backups.path());
     primary.sql("INSERT INTO vt_commerce.customer (email) VALUES (UUID())").await;
+    // Not before: a primary is told when it is made one, and this one would wait for a replica to acknowledge.
+    topology.client("SetKeyspaceDurabilityPolicy --durability-policy=semi_sync commerce").unwrap();
 
     let flags = format!("--file_backup_storage_root {}", backups.path().display());
     let mut grown = Vec::new();
@@ -81,7 +97,7 @@ async fn vttablet_neither_restores_again_nor_refuses_and_validate_is_content() {
         pod.tablet.wait_caught_up(&primary).await;
         assert_eq!(checksums(&pod.tablet).await, checksums(&primary).await);
         assert!(!vttablet.log().contains("Restore: copying"), "it restored again:\n{}", vttablet.log());
-        assert!(pod.tablet.mysql().super_read_only().await.unwrap());
+        assert_left_as_vitess_has_a_replica(&pod.tablet, &stored["position"]).await;
         let uuid = pod.tablet.value("SELECT @@server_uuid").await;
         assert_ne!(uuid, primary.value("SELECT @@server_uuid").await);
     }
@@ -89,6 +105,10 @@ async fn vttablet_neither_restores_again_nor_refuses_and_validate_is_content() {
     assert!(own_restore.log().contains("no existing data is present"), "it looked:\n{}", own_restore.log());
     let told = topology.client("ValidateShard --ping-tablets commerce/0").unwrap();
     assert!(told.contains("no issues found"), "{told}");
+    let told = topology.client("Validate --ping-tablets").unwrap();
+    assert!(told.contains("no issues found"), "{told}");
     // With VTOrc's own test for a replica that may be promoted: no transactions of its own.
     topology.client("PlannedReparentShard --new-primary zone1-0000000402 commerce/0").unwrap();
+    let semi_sync = grown[0].0.tablet.mysql().semi_sync().await.unwrap().expect("the plugins are loaded");
+    assert!(semi_sync.source, "the new primary waits for the other, which acknowledges");
 }

@@ -147,6 +147,12 @@ install_operator_again() {
   image=$(make -s -C "$PROJECT" print-image-archive) && install_operator "$image" && both_operators_ready
 }
 
+# webhook_policy Fail|Ignore: what becomes of a labelled pod while no operator answers; the chart's value is Fail.
+webhook_policy() {
+  kubectl patch mutatingwebhookconfiguration vitess-backup-operator --type=json \
+    -p "[{\"op\": \"replace\", \"path\": \"/webhooks/0/failurePolicy\", \"value\": \"$1\"}]" >/dev/null
+}
+
 # api_server_away SECONDS: kills the API server, keeps it from being started again for so long, and waits until it answers. Etcd,
 # the kubelet and every pod go on.
 api_server_away() {
