@@ -104,9 +104,10 @@ async fn bench() {
         probes: 0,
         choice,
     };
+    let floor = stage.floor().await;
     let (sizes, operator) = stage.grow().await;
     let idle = stage.idle(&operator).await;
-    let load = stage.load(&operator).await;
+    let load = Load { floor, ..stage.load(&operator).await };
     operator.stop();
     let Stage { choice, .. } = &stage;
     let version = plane.client.apiserver_version().await.expect("the API server answers").git_version;
@@ -127,6 +128,20 @@ struct Stage {
 }
 
 impl Stage {
+    /// From a Job's creation to its pod while no operator runs: as many Jobs as there will be backups, at their rate.
+    async fn floor(&self) -> Vec<Duration> {
+        let Choice { running, .. } = self.choice;
+        self.fleet.make_floor().await;
+        let of_job = |pod: &PartialObjectMeta<Pod>| pod.labels().get(fleet::JOB_OF).cloned();
+        let pods = watch::<Pod>(&self.fleet.client, fleet::FLOOR, fleet::JOB_OF, of_job);
+        let (made, _) = self.at_the_rate(async |name: &str, _| self.fleet.make_job(name).await).await;
+        within("the pods of Jobs", 300, async || pods.lock().expect("nobody panicked").len() >= running as usize).await;
+        let pods = pods.lock().expect("nobody panicked");
+        let floor: Vec<Duration> = made.iter().map(|(name, made)| pods[name] - *made).collect();
+        say(&format!("without an operator 99 of 100 Jobs have a pod after {:.3} s", percentile(&floor, 99)));
+        floor
+    }
+
     /// Restarts the operator with ever more backups that have ended; it runs when the last are there.
     async fn grow(&mut self) -> (Vec<Size>, Operator) {
         let ended = self.choice.ended;
@@ -192,7 +207,8 @@ impl Stage {
         let Choice { running, rate, seconds, .. } = self.choice;
         self.kubelet.hold();
         let from = self.audit.mark();
-        let (applied, applied_in) = self.apply_all().await;
+        let (applied, applied_in) =
+            self.at_the_rate(async |name: &str, number| self.fleet.apply(name, number).await).await;
         say(&format!("{running} were applied in {:.1} s", applied_in.as_secs_f64()));
         within("all to run", 300, async || {
             operator.metric("vitess_backup_queue_runs", "phase=\"Running\"").await >= f64::from(running)
@@ -224,6 +240,7 @@ impl Stage {
         Load {
             runs: running,
             rate,
+            floor: Vec::new(),
             to_job,
             to_pod,
             applied_in,
@@ -237,17 +254,17 @@ impl Stage {
         }
     }
 
-    /// One after the other at the rate, whatever becomes of them; when each was applied.
-    async fn apply_all(&self) -> (Vec<(String, Instant)>, Duration) {
+    /// One after the other at the rate, whatever becomes of them; when each was made.
+    async fn at_the_rate(&self, make: impl AsyncFn(&str, u32)) -> (Vec<(String, Instant)>, Duration) {
         let begun = Instant::now();
-        let one = |number: u32| async move {
+        let one = async |number: u32| {
             sleep_until(begun + Duration::from_secs(1) * number / self.choice.rate).await;
-            let (name, applied) = (format!("run-{number:04}"), Instant::now());
-            self.fleet.apply(&name, number).await;
-            (name, applied)
+            let (name, made) = (format!("run-{number:04}"), Instant::now());
+            make(&name, number).await;
+            (name, made)
         };
-        let applied = futures::future::join_all((0..self.choice.running).map(one)).await;
-        (applied, begun.elapsed())
+        let made = futures::future::join_all((0..self.choice.running).map(one)).await;
+        (made, begun.elapsed())
     }
 }
 
@@ -259,7 +276,11 @@ struct Seen {
 
 impl Seen {
     fn begin(client: &Client) -> Self {
-        Self { jobs: watch::<Job>(client), pods: watch::<Pod>(client) }
+        let of_backups = format!("{LABEL_RUN_KIND}=VitessBackup");
+        Self {
+            jobs: watch::<Job>(client, NAMESPACE, &of_backups, |job| job.annotations().get(ANNOTATION_RUN).cloned()),
+            pods: watch::<Pod>(client, NAMESPACE, &of_backups, |pod| pod.annotations().get(ANNOTATION_RUN).cloned()),
+        }
     }
 
     fn job(&self, run: &str) -> Option<Instant> {
@@ -271,7 +292,13 @@ impl Seen {
     }
 }
 
-fn watch<K>(client: &Client) -> Arc<Mutex<HashMap<String, Instant>>>
+/// When the first object of each name was seen.
+fn watch<K>(
+    client: &Client,
+    namespace: &str,
+    labels: &str,
+    name: fn(&PartialObjectMeta<K>) -> Option<String>,
+) -> Arc<Mutex<HashMap<String, Instant>>>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -281,14 +308,14 @@ where
         + 'static,
 {
     let times: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
-    let (noted, api) = (times.clone(), Api::<PartialObjectMeta<K>>::namespaced(client.clone(), NAMESPACE));
+    let (noted, api) = (times.clone(), Api::<PartialObjectMeta<K>>::namespaced(client.clone(), namespace));
+    let labelled = watcher::Config::default().labels(labels);
     tokio::spawn(async move {
-        let of_backups = watcher::Config::default().labels(&format!("{LABEL_RUN_KIND}=VitessBackup"));
-        let mut found = watcher(api, of_backups).default_backoff().applied_objects().boxed();
+        let mut found = watcher(api, labelled).default_backoff().applied_objects().boxed();
         while let Some(object) = found.next().await {
             let Ok(object) = object else { continue };
-            if let Some(run) = object.annotations().get(ANNOTATION_RUN) {
-                noted.lock().expect("nobody panicked").entry(run.clone()).or_insert_with(Instant::now);
+            if let Some(name) = name(&object) {
+                noted.lock().expect("nobody panicked").entry(name).or_insert_with(Instant::now);
             }
         }
     });

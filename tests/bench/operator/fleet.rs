@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use futures::{StreamExt, stream};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
@@ -17,6 +18,10 @@ use crate::kubelet::NODE;
 use crate::within;
 
 pub const NAMESPACE: &str = "vitess";
+/// Where Jobs are made that no operator knows of.
+pub const FLOOR: &str = "floor";
+/// What a Job's controller labels its pods with.
+pub const JOB_OF: &str = "batch.kubernetes.io/job-name";
 /// Where the operator is.
 pub const OWN_NAMESPACE: &str = "vitess-backup-operator";
 const MANIFEST: &str = "tests/e2e/ground/vitess/manifests/tablet.yaml";
@@ -27,7 +32,7 @@ pub const TABLETS: u32 = 3;
 
 /// The objects of a namespace that backups are made in.
 pub struct Fleet {
-    client: Client,
+    pub client: Client,
     /// The pod of the tablet zone1-0000000100 of commerce/0, as its StatefulSet has it.
     pod: Value,
 }
@@ -43,6 +48,25 @@ impl Fleet {
         let tablets = (0..shards * TABLETS).map(|tablet| fleet.tablet(tablet));
         stream::iter(tablets).buffer_unordered(AT_A_TIME).collect::<()>().await;
         fleet
+    }
+
+    /// The namespace of Jobs that no operator knows of.
+    pub async fn make_floor(&self) {
+        make_namespace(&self.client, FLOOR).await;
+    }
+
+    /// A Job of its own. Nobody runs its pod, which stays.
+    pub async fn make_job(&self, name: &str) {
+        let job: Job = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"backoffLimit": 0, "template": {"spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "engine", "image": "registry.example/vitess-backup-operator:bench"}],
+            }}},
+        }))
+        .expect("a Job");
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), FLOOR);
+        jobs.create(&PostParams::default(), &job).await.unwrap_or_else(|error| panic!("Job {name}: {error}"));
     }
 
     pub fn backups(&self) -> Api<VitessBackup> {

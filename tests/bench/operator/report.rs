@@ -21,6 +21,8 @@ pub struct Size {
 pub struct Load {
     pub runs: u32,
     pub rate: u32,
+    /// From a Job's creation to its pod where no operator ran.
+    pub floor: Vec<Duration>,
     /// From just before the apply to the Job, and to the pod.
     pub to_job: Vec<Duration>,
     pub to_pod: Vec<Duration>,
@@ -124,11 +126,15 @@ fn growth(f: &mut fmt::Formatter<'_>, sizes: &[Size]) -> fmt::Result {
 
 impl Load {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, applied_in, to_job, to_pod, cpu, requests_per_second, requests, held, held_for, .. } = self;
+        let Self {
+            runs, applied_in, floor, to_job, to_pod, cpu, requests_per_second, requests, held, held_for, ..
+        } = self;
         writeln!(f, "\n### From apply to pod\n\n| To | Median, s | 99th percentile, s | Most, s |\n|---|---|---|---|")?;
-        for (what, times) in
-            [("the engine's Job, by the operator", to_job), ("its pod, by the Job's controller", to_pod)]
-        {
+        for (what, times) in [
+            ("the engine's Job, by the operator", to_job),
+            ("its pod, by the Job's controller", to_pod),
+            ("for comparison: the pod of a Job as small as can be, made at the same rate without an operator", floor),
+        ] {
             let figures = [50, 99, 100].map(|part| number(percentile(times, part)));
             writeln!(f, "| {what} | {} |", figures.join(" | "))?;
         }
