@@ -21,6 +21,7 @@ use support::matrix;
 use tempfile::TempDir;
 
 use vitess_backup::backup::failure::{Failure, Reason};
+use vitess_backup::backup::manifest::Manifest;
 use vitess_backup::engine::builtin::{self, VerifyDone, VerifyOptions};
 use vitess_backup::progress::Quiet;
 use vitess_backup::storage::{BackupStorage, Location};
@@ -390,6 +391,16 @@ const TELL_NOTHING: [(&str, Change); 22] = [
     ("/EmptyDirectories", Change::Gone),
     ("/EmptyDirectories", Change::Value),
 ];
+#[test]
+fn the_page_names_each_field_whose_change_nobody_can_find() {
+    let page = include_str!("../docs/verifying.md").split_once("\n## What nobody can see\n").unwrap().1;
+    let section = page.split_once("\n## ").unwrap().0;
+    for (field, change) in TELL_NOTHING {
+        let name = field.rsplit('/').next().unwrap();
+        assert!(section.contains(&format!("`{name}`")), "{field}: {change:?}");
+    }
+}
+
 /// Likewise, for what else the MANIFEST says.
 fn tells_nothing(manifest: &Value, field: &str, change: Change) -> bool {
     let is_gzip = manifest["CompressionEngine"].as_str().is_some_and(|engine| engine.ends_with("gzip"));
@@ -455,6 +466,49 @@ async fn each_field_of_a_manifest_that_changes_is_found_but_for_those_that_tell_
     change_each_field(&Case::short(BUILTIN[0])).await;
     for backup in STREAMS {
         change_each_field(&Case::new(backup)).await;
+    }
+}
+
+/// Of these, a value that one bit made of another may fit the rest as well: nothing in storage says which of them it was.
+const AS_GOOD: [&str; 5] = ["/Position", "/PurgedPosition", "/BackupTime", "/FinishedTime", "/ServerUUID"];
+
+/// A MANIFEST's fields as they are understood, whatever case its keys are in; what is not there is empty.
+fn understood(stored: &[u8]) -> Value {
+    serde_json::from_slice(&Manifest::decode(stored).unwrap().encode()).unwrap()
+}
+
+/// Whether all that differs between them is what nobody can find.
+fn differ_in_nothing_that_tells(before: &Value, after: &Value) -> bool {
+    fields(before).iter().filter(|(pointer, _)| pointer != "/FileEntries").all(|(pointer, pattern)| {
+        let (old, new) = (before.pointer(pointer), after.pointer(pointer));
+        let is_gone = new.is_none_or(|new| [json!(null), json!(""), json!(false), json!(0)].contains(new));
+        let change = if is_gone { Change::Gone } else { Change::Value };
+        let is_as_good = change == Change::Value && AS_GOOD.contains(&pattern.as_str());
+        old == new || tells_nothing(before, pattern, change) || is_as_good
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bit_flipped_anywhere_in_a_manifest_is_found_or_changes_nothing_that_tells() {
+    let mut random = random();
+    let flips = if matrix::is_whole() { 1_000 } else { 60 };
+    for case in [Case::short(BUILTIN[0]), Case::new(STREAMS[0])] {
+        let whole = case.bytes("MANIFEST");
+        let before = understood(&whole);
+        for _ in 0..flips {
+            let flipped = flip(&whole, &mut random);
+            fs::write(case.object("MANIFEST"), &flipped).unwrap();
+            let what = || format!("{}: {}", case.what, String::from_utf8_lossy(&flipped));
+            match case.verify().await {
+                Ok(_) => assert!(differ_in_nothing_that_tells(&before, &understood(&flipped)), "{}", what()),
+                Err(failure) => {
+                    assert_eq!(failure.reason.exit_code(), 6, "{failure:?} {}", what());
+                    let names = failure.message.contains(case.name) || failure.reason == Reason::EngineNotSupported;
+                    assert!(names, "{failure:?} {}", what());
+                }
+            }
+            case.mend();
+        }
     }
 }
 

@@ -41,8 +41,13 @@ impl Storage {
     }
 
     fn with_a_backup_of_vitess() -> Self {
+        Self::unpacked("zstd.tar.zst")
+    }
+
+    /// What one of Vitess's programs wrote.
+    fn unpacked(archive: &str) -> Self {
         let storage = Self::new();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vitess/zstd.tar.zst");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vitess").join(archive);
         let plain = zstd::stream::read::Decoder::new(fs::File::open(path).unwrap()).unwrap();
         tar::Archive::new(plain).unpack(storage.root.path()).unwrap();
         storage
@@ -187,6 +192,26 @@ fn everything_in_a_storage_is_listed_and_what_is_neither_backup_nor_shard_is_nam
     let parsed: Vec<Found> = serde_json::from_str(&storage.print("json")).unwrap();
     assert_eq!(digest(&parsed), digest(&told.found));
     assert!(storage.print("yaml").contains("customer/-80"));
+}
+
+#[test]
+fn a_backup_that_vtbackup_made_is_listed_like_any_other() {
+    let storage = Storage::unpacked("vtbackup-initial-pargzip.tar.zst");
+    let told = storage.take(None, "0");
+    let [found] = &told.found[..] else { panic!("{:?}", told.found) };
+    assert_eq!((found.shard.as_str(), found.has_manifest), ("fresh/0", true));
+    let backup = &found.backup;
+    assert_eq!((backup.name.as_str(), backup.complete), ("2026-11-22.153504.vtbackup-1690055660", true));
+    assert_eq!(backup.engine.as_deref(), Some("builtin"));
+    // It is of no tablet, and this is what it calls itself.
+    assert_eq!(backup.tablet_alias.as_deref(), Some("vtbackup-1690055660"));
+    assert_eq!(backup.position.as_deref(), Some("MySQL56/4788136f-e68a-11f1-859b-02fc00000001:1"));
+    assert_eq!((found.files, backup.objects), (Some(158), 159));
+    let Totals { backups, incomplete, shards, strays, .. } = &told.totals;
+    assert_eq!((*backups, *incomplete, *shards, *strays), (1, 0, 1, 0));
+    let table = storage.print("table");
+    assert!(table.lines().nth(1).unwrap().contains("2026-11-22.153504.vtbackup-1690055660"), "{table}");
+    assert_eq!(storage.take(Some(&digest(&told.found)), "0").found.len(), 0, "nor is it told again");
 }
 
 #[test]

@@ -253,6 +253,20 @@ fn a_storage_that_cannot_be_listed_says_why_and_what_to_do_and_heals() {
 }
 
 #[test]
+fn a_storage_that_cannot_be_reached_is_not_reachable_by_that_reason_and_heals() {
+    let mut world = World::every("5m");
+    world.fails(Reason::StorageUnreachable);
+    world.assert_condition(REACHABLE, "False", "StorageUnreachable");
+    assert_eq!(world.condition(REACHABLE).2, "it failed; mend it");
+    let event = world.events.iter().find(|event| event.reason == "Unreachable").unwrap();
+    assert_eq!(event.note, "StorageUnreachable: it failed; mend it");
+    world.step();
+    world.now += seconds(20);
+    world.ends(&totals(), &[shard()]);
+    world.assert_condition(REACHABLE, "True", "Listed");
+}
+
+#[test]
 fn pauses_between_failures_grow_up_to_the_interval() {
     let pauses: Vec<u64> = (1..7).map(|failures| retry(failures, seconds(300)).as_secs()).collect();
     assert_eq!(pauses, [20, 40, 80, 160, 300, 300]);

@@ -112,6 +112,39 @@ fn deleting_the_object_removes_the_data_with_policy_delete_and_leaves_it_with_re
 }
 
 #[test]
+fn a_shards_only_good_backup_stays_when_its_object_is_deleted_until_a_person_annotates_it() {
+    let ground = Ground::take();
+    // What an earlier run left there would count as a backup that is still good.
+    let root = format!("/only-good-{}", std::process::id());
+    // Nor may an object that an earlier run left be waited for: it would stay.
+    let _ = ground.try_kubectl(&["annotate", BACKUPS, "only-good", "backup.vitess.io/skip-removal=true"]);
+    ground.delete(BACKUPS, "only-good");
+    ground.apply(&storage_yaml("only-good", &root));
+    ground.apply(&backup_yaml("only-good", "only-good", 101, "Delete"));
+    let backup = ground.wait_succeeded(BACKUPS, "only-good");
+    let name = backup["status"]["backupName"].as_str().expect("a name").to_owned();
+    let stored = || ground.lib(&format!("tablet_exec 101 'ls /backups{root}/commerce/0 || true' vttablet"));
+
+    ground.kubectl(&["delete", BACKUPS, "only-good", "--wait=false"]);
+    let refused = ground.wait(BACKUPS, "only-good", Duration::from_secs(120), "refused", |object| {
+        condition(object, "Removed")["reason"] == "LastGoodBackup"
+    });
+    let removed = condition(&refused, "Removed");
+    assert_eq!(removed["status"], "False", "{removed:#}");
+    let annotation = "backup.vitess.io/force-removal=true";
+    assert!(removed["message"].as_str().unwrap_or_default().contains(annotation), "{removed:#}");
+    assert!(refused["metadata"]["deletionTimestamp"].is_string(), "{:#}", refused["metadata"]);
+    assert!(refused["metadata"]["finalizers"].to_string().contains("backup.vitess.io/remove-backup"));
+    assert!(stored().contains(&name), "the data stays");
+
+    ground.kubectl(&["annotate", BACKUPS, "only-good", annotation]);
+    // Waits until it is gone.
+    ground.delete(BACKUPS, "only-good");
+    assert!(ground.get(BACKUPS, "only-good").is_none());
+    assert!(!stored().contains(&name), "and the data has gone with it");
+}
+
+#[test]
 fn the_command_line_lists_in_chronological_order_and_removes() {
     let ground = Ground::take();
     // What an earlier run left there would count as a backup that is still good.

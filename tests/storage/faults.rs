@@ -195,6 +195,39 @@ async fn stored_read_and_removed(storage: &BackupStorage) -> Result<(), StorageE
     Ok(())
 }
 
+#[rstest]
+#[case::s3(Program::Versitygw)]
+#[case::azure(Program::Azurite)]
+#[case::gcs(Program::S3sAnonymous)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_before_a_connection_ended_is_not_read_again(#[case] program: Program) {
+    let (faults, ends) = faults_of("the connection ends in the middle of each range");
+    let (proxy, storage) = proxied(program, faults, ends).await;
+    let whole = body(20 << 20);
+    let backup = storage.begin_backup(&shard(), NAME).await.unwrap();
+    backup.put_stream("0", chunks(&whole)).await.unwrap();
+    let (requests, passed_on) = (proxy.requests.load(Ordering::Relaxed), proxy.passed_on.load(Ordering::Relaxed));
+    let (_, read) = backup.get_stream("0").await.unwrap();
+    assert!(read.try_collect::<Vec<_>>().await.unwrap().concat() == whole, "the bytes differ");
+    let requests = proxy.requests.load(Ordering::Relaxed) - requests;
+    let passed_on = proxy.passed_on.load(Ordering::Relaxed) - passed_on;
+    assert!(requests >= 2 * 5, "each of 5 ranges broke off: {requests}");
+    assert!((whole.len()..whole.len() / 2 * 3).contains(&passed_on), "{passed_on} bytes of {}", whole.len());
+}
+
+/// Of the parts under way only the one that failed is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_that_are_stored_are_not_stored_again_when_others_fail() {
+    let one_in_five: Faults = |asked| if asked.number % 5 == 1 { once(asked, Fault::Status(503)) } else { Fault::None };
+    let (proxy, storage) = proxied(Program::Versitygw, one_in_five, Ends::Closed).await;
+    let whole = body(40 << 20);
+    let backup = storage.begin_backup(&shard(), NAME).await.unwrap();
+    backup.put_stream("0", chunks(&whole)).await.unwrap();
+    let taken = proxy.taken.load(Ordering::Relaxed);
+    assert!(taken >= whole.len() + (8 << 20), "a part was to fail: {taken} bytes of {}", whole.len());
+    assert!(taken < whole.len() / 2 * 3, "{taken} bytes of {}", whole.len());
+}
+
 async fn nothing_works(program: Program, faults: Faults) -> Result<(), Reason> {
     let (_proxy, storage) = proxied(program, faults, Ends::Closed).await;
     each_fails(&storage).await

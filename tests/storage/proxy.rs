@@ -66,6 +66,9 @@ pub type Watch = fn(&http::request::Parts);
 pub struct Proxy {
     pub address: String,
     pub requests: Arc<AtomicUsize>,
+    /// Bytes of the requests' bodies, and of the answers' as far as they were passed on.
+    pub taken: Arc<AtomicUsize>,
+    pub passed_on: Arc<AtomicUsize>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -75,6 +78,8 @@ struct Before {
     faults: Faults,
     watch: Watch,
     requests: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+    passed_on: Arc<AtomicUsize>,
     seen: Arc<Mutex<HashMap<String, usize>>>,
     client: reqwest::Client,
 }
@@ -116,13 +121,15 @@ impl Proxy {
             #[allow(deprecated, reason = "waits for nothing when it is 0")]
             connection.set_linger((ends == Ends::Reset).then_some(Duration::ZERO)).unwrap();
         });
-        let requests = Arc::new(AtomicUsize::new(0));
+        let [requests, taken, passed_on] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let state = Before {
             server: server.to_owned(),
             faults,
             watch,
             requests: requests.clone(),
+            taken: taken.clone(),
+            passed_on: passed_on.clone(),
             seen: Arc::default(),
             client,
         };
@@ -130,7 +137,7 @@ impl Proxy {
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             axum::serve(listener, router).await.unwrap();
         }));
-        Self { address, requests, _task: task }
+        Self { address, requests, taken, passed_on, _task: task }
     }
 }
 
@@ -140,6 +147,7 @@ async fn pass(State(before): State<Before>, request: Request) -> Response {
     let fault = before.fault(&parts);
     // Read in any case, as servers do.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    before.taken.fetch_add(body.len(), Ordering::Relaxed);
     match fault {
         Fault::Status(status) => {
             let xml = "<Error><Code>Injected</Code><Message>by the test</Message></Error>";
@@ -187,7 +195,11 @@ async fn pass(State(before): State<Before>, request: Request) -> Response {
         })),
         _ => Body::from_stream(body),
     };
-    response.body(body).unwrap()
+    let passed_on = before.passed_on.clone();
+    let counted = body.into_data_stream().inspect_ok(move |chunk| {
+        passed_on.fetch_add(chunk.len(), Ordering::Relaxed);
+    });
+    response.body(Body::from_stream(counted)).unwrap()
 }
 
 fn first(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use object_store::{
 };
 
 use vitess_backup::backup::failure::Reason;
+use vitess_backup::storage::parts::PART;
 use vitess_backup::storage::{BackupStorage, PutError, Removed, StorageError};
 
 use crate::{NAME, shard};
@@ -29,6 +31,8 @@ enum Fault {
     BodyTooShort,
     BodyTooLong,
     Part,
+    /// Nothing, but each part takes a while.
+    SlowParts,
     /// Object "1" is not removed at first, and all others are.
     SomeRemovals,
     /// Object "1" may not be removed.
@@ -41,6 +45,9 @@ struct Watched {
     store: Arc<InMemory>,
     seen: Arc<Mutex<Vec<String>>>,
     removals: Arc<AtomicUsize>,
+    /// Parts that are being stored, and the most that ever were at the same time.
+    under_way: Arc<AtomicUsize>,
+    most_under_way: Arc<AtomicUsize>,
     fault: Fault,
 }
 
@@ -52,7 +59,14 @@ impl fmt::Display for Watched {
 
 impl Watched {
     fn new(fault: Fault) -> Self {
-        Self { store: Arc::new(InMemory::new()), seen: Arc::default(), removals: Arc::default(), fault }
+        Self {
+            store: Arc::new(InMemory::new()),
+            seen: Arc::default(),
+            removals: Arc::default(),
+            under_way: Arc::default(),
+            most_under_way: Arc::default(),
+            fault,
+        }
     }
 
     fn with(&self, fault: Fault) -> BackupStorage {
@@ -96,7 +110,18 @@ impl MultipartUpload for WatchedUpload {
         if self.watched.fault == Fault::Part && self.parts == 3 {
             return Box::pin(async { Err(Watched::broken()) });
         }
-        put
+        // From here on, and not from its first poll: whoever asked for it holds its bytes.
+        let watched = self.watched.clone();
+        let now = watched.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        watched.most_under_way.fetch_max(now, Ordering::Relaxed);
+        Box::pin(async move {
+            if watched.fault == Fault::SlowParts {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let done = put.await;
+            watched.under_way.fetch_sub(1, Ordering::Relaxed);
+            done
+        })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
@@ -274,6 +299,23 @@ async fn parts_are_of_8_mib_but_for_the_last() {
 }
 
 #[tokio::test]
+async fn parts_of_one_upload_are_stored_side_by_side_and_never_more_than_its_memory_allows() {
+    let watched = Watched::new(Fault::SlowParts);
+    let backup = watched.storage().begin_backup(&shard(), NAME).await.unwrap();
+    let at_most = usize::try_from(backup.stream_memory() / PART).unwrap();
+    backup.put_stream("0", body(3 * at_most)).await.unwrap();
+    let most = watched.most_under_way.load(Ordering::Relaxed);
+    assert!(most > 1, "one after the other");
+    assert_eq!(most, at_most - 1, "there is one besides that is being filled");
+    // The last part is not followed by one that is being filled.
+    let tail = stream::iter([Ok(Bytes::from_static(b"end"))]);
+    backup.put_stream("1", body(3 * at_most).chain(tail)).await.unwrap();
+    let most = watched.most_under_way.load(Ordering::Relaxed);
+    assert!(most <= at_most, "{most}");
+    assert_eq!(watched.under_way.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn an_upload_is_aborted_when_a_part_or_the_body_fails_or_the_put_is_dropped() {
     let watched = Watched::new(Fault::Part);
     let backup = watched.storage().begin_backup(&shard(), NAME).await.unwrap();
@@ -283,7 +325,7 @@ async fn an_upload_is_aborted_when_a_part_or_the_body_fails_or_the_put_is_droppe
     assert!(matches!(backup.put_stream("1", failing).await, Err(PutError::Body("no"))));
     let endless = body(2).chain(stream::pending());
     let put = backup.put_stream("2", endless);
-    tokio::time::timeout(std::time::Duration::from_millis(100), put).await.expect_err("the body never ends");
+    tokio::time::timeout(Duration::from_millis(100), put).await.expect_err("the body never ends");
     // Two of the aborts go on by themselves after the put is gone.
     let mut aborts = 0;
     for _ in 0..100 {
@@ -293,7 +335,7 @@ async fn an_upload_is_aborted_when_a_part_or_the_body_fails_or_the_put_is_droppe
         if aborts == 3 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(aborts, 3);
     assert_eq!(backup.objects().await.unwrap(), []);

@@ -168,8 +168,15 @@ api_server_away() {
 
 signal_operator() {
   local id
-  id=$(kubectl -n vitess-backup-operator get pod "$2" -o 'jsonpath={.status.containerStatuses[0].containerID}') || return 1
-  in_node ctr -n k8s.io task kill --signal "$1" "${id#containerd://}"
+  id=$(operator_container "$2") || return 1
+  in_node ctr -n k8s.io task kill --signal "$1" "$id"
+}
+
+# operator_container POD: what containerd calls it.
+operator_container() {
+  local id
+  id=$(kubectl -n vitess-backup-operator get pod "$1" -o 'jsonpath={.status.containerStatuses[0].containerID}') || return 1
+  printf '%s\n' "${id#containerd://}"
 }
 
 # vitess_backup ARG...: the command line, in a pod of its own with the shard's backup volume at /backup-storage, and the Secret
@@ -208,9 +215,24 @@ END
   return $status
 }
 
-# operator_rss: resident memory of the operator's process in KiB. The nodes' processes are this machine's.
-operator_rss() {
+# operator_process: the number of the leading operator's process inside the node; the one that stands by holds other things.
+operator_process() {
+  local pod id tasks
+  pod=$(leading_operator) && id=$(operator_container "$pod") && tasks=$(in_node ctr -n k8s.io task ls) || return 1
+  awk -v id="$id" '$1 == id {print $2; found = 1} END {exit !found}' <<< "$tasks"
+}
+
+# operator_memory VmRSS|VmHWM: that process's memory in KiB, now or at most.
+operator_memory() {
   local pid
-  pid=$(pgrep -o -f '[v]itess-backup operator') || return 1
-  awk '/^VmRSS:/ {print $2}' "/proc/$pid/status"
+  pid=$(operator_process) || return 1
+  in_node cat "/proc/$pid/status" | awk -v field="$1:" '$1 == field {print $2}'
+}
+
+# forget_operator_peak: VmHWM counts from now on (see clear_refs in proc(5)).
+forget_operator_peak() {
+  local pid
+  pid=$(operator_process) || return 1
+  # shellcheck disable=SC2016
+  in_node bash -c 'echo 5 > "/proc/$1/clear_refs"' forget_operator_peak "$pid"
 }
