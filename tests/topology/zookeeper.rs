@@ -10,6 +10,7 @@ use vitess_backup::topology::tree::{self, Nodes, Tree};
 use vitess_backup::topology::zookeeper::DataDirectories;
 use vitess_backup::topology::{Access, TlsFiles, TopologyError};
 
+use crate::machine::Machine;
 use crate::proxy::Proxy;
 use crate::servers::{Zookeeper, four_letters};
 use crate::support::mysql::free_port;
@@ -158,6 +159,25 @@ async fn of_a_snapshot_that_breaks_off_nothing_is_kept() {
         std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
     });
     case.refused(ZOOKEEPER, &access(&dies.address), Reason::TopologyBrokenOff).await;
+}
+
+#[tokio::test]
+async fn of_a_snapshot_that_ends_well_but_too_early_nothing_is_kept() {
+    let (zookeeper, case) = (Zookeeper::start("zookeeper39"), Case::new());
+    fill(&zookeeper, 0, 20).await;
+    let Done { descriptor, .. } = case.backup(ZOOKEEPER, &access(&zookeeper.admin)).await;
+    let whole = fs::read(case.stored(&descriptor.name, &descriptor.parts[0].name)).unwrap();
+    let good = Machine::that_sends(whole.clone()).await;
+    Case::new().backup(ZOOKEEPER, &access(&good.endpoint)).await;
+    for length in [whole.len() / 2, whole.len() - 1] {
+        let short = Machine::that_sends(whole[..length].to_vec()).await;
+        let case = Case::new();
+        let failure = case.refused(ZOOKEEPER, &access(&short.endpoint), Reason::TopologySnapshotDamaged).await;
+        assert!(failure.message.contains("ends without the checksum"), "{failure:?}");
+        assert!(failure.remedy.contains("Take a new backup"), "{failure:?}");
+    }
+    let dies = Machine::that_dies_after(whole[..whole.len() / 2].to_vec()).await;
+    Case::new().refused(ZOOKEEPER, &access(&dies.endpoint), Reason::TopologyBrokenOff).await;
 }
 
 #[tokio::test]
