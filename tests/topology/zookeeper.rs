@@ -70,6 +70,19 @@ async fn the_admin_servers_snapshot_comes_back_in_place_of_what_there_is() {
 }
 
 #[tokio::test]
+async fn the_admin_servers_snapshot_makes_a_new_server_what_the_lost_one_was() {
+    let (mut lost, case) = (Zookeeper::start("zookeeper39"), Case::new());
+    fill(&lost, 0, 20).await;
+    let before = nodes(&lost).await;
+    let name = case.backup(ZOOKEEPER, &access(&lost.admin)).await.descriptor.name;
+    lost.process.kill();
+    let new = Zookeeper::start("zookeeper39");
+    assert_eq!(nodes(&new).await, Nodes::new());
+    to_server(&case.storage, &name, &access(&new.admin), &Quiet).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(nodes(&new).await, before);
+}
+
+#[tokio::test]
 async fn an_older_server_is_backed_up_by_its_files_while_it_is_written_to() {
     let (zookeeper, case) = (Zookeeper::start("zookeeper38"), Case::new());
     fill(&zookeeper, 0, 50).await;
