@@ -193,19 +193,41 @@ async fn of_a_snapshot_that_ends_well_but_too_early_nothing_is_kept() {
     Case::new().refused(ZOOKEEPER, &access(&dies.endpoint), Reason::TopologyBrokenOff).await;
 }
 
+/// ZooKeeper's settings for the certificates of this authority, of which it wants key and certificate in one file.
+fn stores(authority: &Authority, prefix: &str) -> String {
+    let [key, certificate] = ["tls.key", "tls.crt"].map(|name| fs::read_to_string(authority.file(name)).unwrap());
+    fs::write(authority.file("both.pem"), key + &certificate).unwrap();
+    format!(
+        "{prefix}.keyStore.location={0}/both.pem\n{prefix}.keyStore.type=PEM\n\
+         {prefix}.trustStore.location={0}/ca.crt\n{prefix}.trustStore.type=PEM\n",
+        authority.path().display()
+    )
+}
+
+#[tokio::test]
+async fn an_admin_server_with_tls_is_backed_up_and_tls_that_does_not_fit_it_is_told_apart() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    // The admin server has the certificates that the servers show each other.
+    let settings = format!("admin.forceHttps=true\nadmin.needClientAuth=true\n{}", stores(&authority, "ssl.quorum"));
+    let mut zookeeper = Zookeeper::launch("zookeeper39", &settings, |_| {});
+    zookeeper.wait_serving();
+    let with = |tls: TlsFiles| Access { tls, ..access(&format!("https://{}", zookeeper.admin)) };
+    Case::new().refused(ZOOKEEPER, &access(&zookeeper.admin), Reason::TopologyTlsFailed).await;
+    let stranger = TlsFiles { ca: Some(other.file("ca.crt")), ..TlsFiles::in_directory(authority.path()) };
+    Case::new().refused(ZOOKEEPER, &with(stranger), Reason::TopologyTlsFailed).await;
+    let anonymous = TlsFiles { ca: Some(authority.file("ca.crt")), identity: None };
+    Case::new().refused(ZOOKEEPER, &with(anonymous), Reason::TopologyTlsFailed).await;
+    Case::new().backup(ZOOKEEPER, &with(TlsFiles::in_directory(authority.path()))).await;
+}
+
 #[tokio::test]
 async fn tls_that_does_not_fit_is_told_apart_and_tls_that_fits_works() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let key = fs::read_to_string(authority.file("tls.key")).unwrap()
-        + &fs::read_to_string(authority.file("tls.crt")).unwrap();
-    fs::write(authority.file("both.pem"), key).unwrap();
     let secure = free_port();
     let settings = format!(
         "secureClientPort={secure}\nsecureClientPortAddress=127.0.0.1\n\
-         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
-         ssl.keyStore.location={0}/both.pem\nssl.keyStore.type=PEM\nssl.trustStore.location={0}/ca.crt\n\
-         ssl.trustStore.type=PEM\nssl.clientAuth=need\n",
-        authority.path().display()
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n{}ssl.clientAuth=need\n",
+        stores(&authority, "ssl")
     );
     let mut zookeeper = Zookeeper::launch("zookeeper39", &settings, |_| {});
     zookeeper.wait_serving();
