@@ -99,16 +99,54 @@ fn a_backup_goes_from_pending_to_succeeded_and_tells_what_it_has() {
     world.has_settled();
 }
 
+/// A volume's name, the Secret that it is, and where it is mounted.
+type Mounted = (&'static str, Option<&'static str>, &'static str);
+
+fn assert_newest_pod_has(world: &World<VitessTopologyBackup>, expected: &[Mounted]) {
+    let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
+    assert_eq!((pod.containers.len(), pod.init_containers), (1, None));
+    let engine = &pod.containers[0];
+    assert_eq!(engine.image.as_deref(), Some("operator:1"));
+    assert_eq!((&engine.env, &engine.env_from), (&None, &None), "nor by any variable");
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let volumes: Vec<_> = pod
+        .volumes
+        .iter()
+        .flatten()
+        .map(|volume| (volume.name.as_str(), volume.secret.as_ref().and_then(|secret| secret.secret_name.as_deref())))
+        .collect();
+    let expected_volumes: Vec<_> = expected.iter().map(|(name, secret, _)| (*name, *secret)).collect();
+    assert_eq!(volumes, expected_volumes);
+    let mounts: Vec<_> =
+        engine.volume_mounts.iter().flatten().map(|mount| (mount.name.as_str(), mount.mount_path.as_str())).collect();
+    let expected_mounts: Vec<_> = expected.iter().map(|(name, _, path)| (*name, *path)).collect();
+    assert_eq!(mounts, expected_mounts);
+}
+
 #[test]
 fn the_pod_is_the_operators_own_image_with_the_secrets_and_no_others_get_them() {
-    let mut world = backup(&json!({"etcd": {"endpoints": ["etcd:2379"], "tlsSecret": {"name": "etcd-tls"}}}));
-    world.settle();
-    let pod = world.made.last().unwrap().spec.clone().unwrap().template.spec.unwrap();
-    assert_eq!(pod.containers[0].image.as_deref(), Some("operator:1"));
-    let volumes = pod.volumes.unwrap();
-    let secret = volumes.iter().find_map(|volume| volume.secret.as_ref()).unwrap();
-    assert_eq!(secret.secret_name.as_deref(), Some("etcd-tls"));
-    assert_eq!(pod.automount_service_account_token, Some(false));
+    let storage: Mounted = ("vitess-backup-storage", None, "/backup-storage");
+    let tls: Mounted = ("vitess-topology-tls", Some("etcd-tls"), "/topology-tls");
+    let credentials: Mounted = ("vitess-topology-credentials", Some("etcd-root"), "/topology-credentials");
+    let (tls_secret, credentials_secret) = (json!({"name": "etcd-tls"}), json!({"name": "etcd-root"}));
+    for (tls_secret, credentials_secret, expected) in [
+        (None, None, vec![storage]),
+        (Some(&tls_secret), None, vec![storage, tls]),
+        (None, Some(&credentials_secret), vec![storage, credentials]),
+        (Some(&tls_secret), Some(&credentials_secret), vec![storage, tls, credentials]),
+    ] {
+        let etcd = json!({
+            "endpoints": ["etcd:2379"], "tlsSecret": tls_secret, "credentialsSecret": credentials_secret,
+        });
+        let mut world = backup(&json!({"etcd": etcd, "deletionPolicy": "Delete"}));
+        world.settle();
+        assert_newest_pod_has(&world, &expected);
+        // Who removes the data has no business with the server.
+        world.engine_ends(made());
+        world.delete();
+        world.settle();
+        assert_newest_pod_has(&world, &[storage]);
+    }
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Consul: the snapshot and its way back, keys, and what can be wrong.
 
-mod machine;
-
 use std::fs;
 
 use vitess_backup::backup::failure::Reason;
@@ -11,12 +9,12 @@ use vitess_backup::progress::Quiet;
 use vitess_backup::topology::tree::{self, Nodes, Tree};
 use vitess_backup::topology::{Access, Credentials, TlsFiles, TopologyError};
 
+use crate::machine::Machine;
 use crate::proxy::Proxy;
 use crate::servers::{CONSUL_TOKEN, Consul, get};
 use crate::support::mysql::free_port;
 use crate::tls::Authority;
 use crate::{Case, access};
-use machine::Machine;
 
 const ROOT: &str = "vitess/global";
 

@@ -4,6 +4,7 @@
 
 mod consul;
 mod etcd;
+mod machine;
 mod proxy;
 mod servers;
 #[path = "../support/mod.rs"]

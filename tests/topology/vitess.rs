@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
+use vitess_backup::api::VitessTopologyBackupSpec;
 use vitess_backup::backup::topology::TopologyServer::Etcd as ETCD;
-use vitess_backup::engine::topology::BackupOptions;
+use vitess_backup::resources;
+use vitess_backup::resources::storage::StorageInPod;
 
 use crate::servers::{Etcd, Zookeeper, built};
 use crate::support::container::Container;
 use crate::support::ground::ground;
 use crate::support::mysql::{PATIENCE, Tablet, free_port, own};
 use crate::support::vitess::{CELL, Seat, Topology, Vttablet, client, vtctldclient};
-use crate::{Case, access, project, started, transfer};
+use crate::{Case, project, started, transfer};
 
 const ALIAS: &str = "zone1-0000000101";
 
@@ -116,6 +119,19 @@ fn launch_vtctld(topology: &[String], port: u16, log: &std::path::Path) -> Conta
     Container::run(&line, &[("HOME", std::path::Path::new("/tmp"))], log)
 }
 
+/// Runs the command line that the pod of an object for this etcd has.
+fn back_up_as_an_objects_pod(case: &Case, cell: &Etcd) {
+    let spec = json!({"storage": {"name": "backups"}, "cell": CELL, "etcd": {"endpoints": [cell.endpoint]}});
+    let spec: VitessTopologyBackupSpec = serde_json::from_value(spec).unwrap();
+    let root = format!("--file-backup-storage-root={}", case.root.path().join("backups").display());
+    let storage = vec!["--backup-storage-implementation=file".to_owned(), root];
+    let mut pod = StorageInPod { args: storage, ..StorageInPod::default() };
+    let mut args = resources::topology::backup(&spec, ETCD, started(), &mut pod);
+    // A file that only a pod has.
+    args.retain(|arg| !arg.starts_with("--termination-log="));
+    transfer::run(0, &args.join(" "));
+}
+
 /// The cell has an etcd of its own, apart from that of the global topology.
 #[tokio::test]
 async fn a_cells_destroyed_etcd_is_restored_and_vtctld_and_the_tablet_go_on_serving() {
@@ -126,15 +142,10 @@ async fn a_cells_destroyed_etcd_is_restored_and_vtctld_and_the_tablet_go_on_serv
     vitess.elect();
     vitess.assert_serves();
     let before = vitess.ask(&format!("GetTablet {ALIAS}")).unwrap();
-    let options = BackupOptions {
-        server: ETCD,
-        access: access(&cell.endpoint),
-        cell: CELL.to_owned(),
-        started: started(),
-        stale: false,
-        data_directories: None,
-    };
-    let name = case.run(&options).await.unwrap_or_else(|error| panic!("{error}")).descriptor.name;
+    back_up_as_an_objects_pod(&case, &cell);
+    let listed = case.listed().await;
+    assert!(listed.len() == 1 && listed[0].complete, "{listed:?}");
+    let name = listed[0].name.clone();
     assert!(name.ends_with(".zone1.etcd"), "{name}");
     // Vitess goes on, so that its watchers know of revisions that the snapshot has not.
     vitess.assert_serves();

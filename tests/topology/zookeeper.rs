@@ -10,6 +10,7 @@ use vitess_backup::topology::tree::{self, Nodes, Tree};
 use vitess_backup::topology::zookeeper::DataDirectories;
 use vitess_backup::topology::{Access, TlsFiles, TopologyError};
 
+use crate::machine::Machine;
 use crate::proxy::Proxy;
 use crate::servers::{Zookeeper, four_letters};
 use crate::support::mysql::free_port;
@@ -66,6 +67,19 @@ async fn the_admin_servers_snapshot_comes_back_in_place_of_what_there_is() {
     let restored = to_server(&case.storage, &descriptor.name, &access(&zookeeper.admin), &Quiet).await.unwrap();
     assert_eq!(restored.descriptor, descriptor);
     assert_eq!(nodes(&zookeeper).await, before);
+}
+
+#[tokio::test]
+async fn the_admin_servers_snapshot_makes_a_new_server_what_the_lost_one_was() {
+    let (mut lost, case) = (Zookeeper::start("zookeeper39"), Case::new());
+    fill(&lost, 0, 20).await;
+    let before = nodes(&lost).await;
+    let name = case.backup(ZOOKEEPER, &access(&lost.admin)).await.descriptor.name;
+    lost.process.kill();
+    let new = Zookeeper::start("zookeeper39");
+    assert_eq!(nodes(&new).await, Nodes::new());
+    to_server(&case.storage, &name, &access(&new.admin), &Quiet).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(nodes(&new).await, before);
 }
 
 #[tokio::test]
@@ -161,18 +175,61 @@ async fn of_a_snapshot_that_breaks_off_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn of_a_snapshot_that_ends_well_but_too_early_nothing_is_kept() {
+    let (zookeeper, case) = (Zookeeper::start("zookeeper39"), Case::new());
+    fill(&zookeeper, 0, 20).await;
+    let Done { descriptor, .. } = case.backup(ZOOKEEPER, &access(&zookeeper.admin)).await;
+    let whole = fs::read(case.stored(&descriptor.name, &descriptor.parts[0].name)).unwrap();
+    let good = Machine::that_sends(whole.clone()).await;
+    Case::new().backup(ZOOKEEPER, &access(&good.endpoint)).await;
+    for length in [whole.len() / 2, whole.len() - 1] {
+        let short = Machine::that_sends(whole[..length].to_vec()).await;
+        let case = Case::new();
+        let failure = case.refused(ZOOKEEPER, &access(&short.endpoint), Reason::TopologySnapshotDamaged).await;
+        assert!(failure.message.contains("ends without the checksum"), "{failure:?}");
+        assert!(failure.remedy.contains("Take a new backup"), "{failure:?}");
+    }
+    let dies = Machine::that_dies_after(whole[..whole.len() / 2].to_vec()).await;
+    Case::new().refused(ZOOKEEPER, &access(&dies.endpoint), Reason::TopologyBrokenOff).await;
+}
+
+/// ZooKeeper's settings for the certificates of this authority, of which it wants key and certificate in one file.
+fn stores(authority: &Authority, prefix: &str) -> String {
+    let [key, certificate] = ["tls.key", "tls.crt"].map(|name| fs::read_to_string(authority.file(name)).unwrap());
+    fs::write(authority.file("both.pem"), key + &certificate).unwrap();
+    format!(
+        "{prefix}.keyStore.location={0}/both.pem\n{prefix}.keyStore.type=PEM\n\
+         {prefix}.trustStore.location={0}/ca.crt\n{prefix}.trustStore.type=PEM\n",
+        authority.path().display()
+    )
+}
+
+#[tokio::test]
+async fn an_admin_server_with_tls_is_backed_up_and_tls_that_does_not_fit_it_is_told_apart() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    // The admin server has the certificates that the servers show each other.
+    let settings = format!("admin.forceHttps=true\nadmin.needClientAuth=true\n{}", stores(&authority, "ssl.quorum"));
+    let mut zookeeper = Zookeeper::launch("zookeeper39", &settings, |_| {});
+    zookeeper.wait_serving();
+    // By a name: its web server compares what it is asked by with its certificate.
+    let named = zookeeper.admin.replace("127.0.0.1", "https://localhost");
+    let with = |tls: TlsFiles| Access { tls, ..access(&named) };
+    Case::new().refused(ZOOKEEPER, &access(&zookeeper.admin), Reason::TopologyTlsFailed).await;
+    let stranger = TlsFiles { ca: Some(other.file("ca.crt")), ..TlsFiles::in_directory(authority.path()) };
+    Case::new().refused(ZOOKEEPER, &with(stranger), Reason::TopologyTlsFailed).await;
+    let anonymous = TlsFiles { ca: Some(authority.file("ca.crt")), identity: None };
+    Case::new().refused(ZOOKEEPER, &with(anonymous), Reason::TopologyTlsFailed).await;
+    Case::new().backup(ZOOKEEPER, &with(TlsFiles::in_directory(authority.path()))).await;
+}
+
+#[tokio::test]
 async fn tls_that_does_not_fit_is_told_apart_and_tls_that_fits_works() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let key = fs::read_to_string(authority.file("tls.key")).unwrap()
-        + &fs::read_to_string(authority.file("tls.crt")).unwrap();
-    fs::write(authority.file("both.pem"), key).unwrap();
     let secure = free_port();
     let settings = format!(
         "secureClientPort={secure}\nsecureClientPortAddress=127.0.0.1\n\
-         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
-         ssl.keyStore.location={0}/both.pem\nssl.keyStore.type=PEM\nssl.trustStore.location={0}/ca.crt\n\
-         ssl.trustStore.type=PEM\nssl.clientAuth=need\n",
-        authority.path().display()
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n{}ssl.clientAuth=need\n",
+        stores(&authority, "ssl")
     );
     let mut zookeeper = Zookeeper::launch("zookeeper39", &settings, |_| {});
     zookeeper.wait_serving();

@@ -7,7 +7,7 @@
 # Consul 1.17 and later have another licence, and cannot be had from Go modules: the main module of 1.22 requires
 # github.com/hashicorp/consul/troubleshoot v0.8.0 and …/envoyextensions v0.9.0 and replaces both by folders that module archives do
 # not have (they are modules of their own), and the module proxy serves neither (404 from the checksum database for the one, no
-# such version for the other). 1.14 is the last without them; its API for snapshots and their format are the same.
+# such version for the other). 1.14 is the last without them. So 1.22 is not tested.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../env.sh"

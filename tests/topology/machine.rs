@@ -1,11 +1,12 @@
-//! A server that is not right: it answers as Consul does when it is asked for a snapshot, with what a test gives it.
+//! A server that is not right: it answers as Consul and ZooKeeper's admin server do when they are asked for a snapshot, with
+//! what a test gives it.
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use futures::StreamExt;
 
 pub struct Machine {
@@ -41,7 +42,10 @@ impl Machine {
     }
 
     async fn with(body: impl Fn() -> Body + Clone + Send + Sync + 'static) -> Self {
-        let routes = Router::new().route("/v1/snapshot", get(move || async move { Response::new(body()) }));
+        // ZooKeeper's tells in the head where its snapshot stands.
+        let answer: MethodRouter =
+            get(move || async move { Response::builder().header("last_zxid", "0x10").body(body()).unwrap() });
+        let routes = Router::new().route("/v1/snapshot", answer.clone()).route("/commands/snapshot", answer);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
