@@ -391,6 +391,7 @@ const TELL_NOTHING: [(&str, Change); 22] = [
     ("/EmptyDirectories", Change::Gone),
     ("/EmptyDirectories", Change::Value),
 ];
+
 #[test]
 fn the_page_names_each_field_whose_change_nobody_can_find() {
     let page = include_str!("../docs/verifying.md").split_once("\n## What nobody can see\n").unwrap().1;
