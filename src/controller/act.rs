@@ -60,7 +60,7 @@ pub async fn carry_out<K: Run>(
             Action::ReleaseLock(lease) => {
                 let watched = context.watched.of(&owner.namespace).await;
                 let known = watched.and_then(|watched| watched.locks.get(&owner.namespace, &lease));
-                locks::release(&context.client, &owner, &lease, known.as_deref()).await?;
+                locks::release(&context.client, &owner, &lease, known.as_ref()).await?;
             }
             Action::CreateJob(job) => {
                 is_as_planned(context, object, done.resource_version.as_deref()).await?;

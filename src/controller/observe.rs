@@ -142,11 +142,11 @@ impl Look<'_> {
             let own = ListParams::default().labels(&format!("{LABEL_RUN_UID}={}", self.uid));
             let jobs = self.api::<Job>().list(&own).await.map_err(Error::api("list", "Jobs"))?;
             let pods = self.api::<Pod>().list(&own).await.map_err(Error::api("list", "pods"))?;
-            (jobs.into_iter().map(Arc::new).collect(), pods.into_iter().map(Arc::new).collect())
+            (jobs.items, pods.items)
         };
         for job in &jobs {
             let name = job.name_any();
-            let pod = pods.iter().find(|pod| job_of(pod) == Some(&name)).map(|pod| &**pod);
+            let pod = pods.iter().find(|pod| job_of(pod) == Some(&name));
             let current = current.is_some_and(|current| current.name == name);
             let log = match pod {
                 Some(pod) if current => self.log(pod).await,
@@ -216,13 +216,13 @@ impl Look<'_> {
         let rivals: Vec<String> =
             rivals.filter(|theirs| theirs.iter().any(|lease| names.contains(lease))).flatten().collect();
         names.extend(rivals);
-        let leases: Vec<Arc<Lease>> = if let Some(watched) = &self.watched {
+        let leases: Vec<Lease> = if let Some(watched) = &self.watched {
             let others = names.iter().filter_map(|name| watched.locks.get(&self.namespace, name));
             watched.locks.of(&self.uid).into_iter().chain(others).collect()
         } else {
             let ours = ListParams::default().labels(LABEL_LOCK);
             let listed = self.api::<Lease>().list(&ours).await.map_err(Error::api("list", "Leases"))?;
-            listed.into_iter().map(Arc::new).collect()
+            listed.items
         };
         let mut lives: BTreeMap<String, bool> = BTreeMap::from([(self.uid.clone(), true)]);
         for lease in leases {
@@ -297,15 +297,15 @@ impl Look<'_> {
         let of_storage = seen.storage.iter().filter_map(|storage| claim(&storage.spec));
         let names: BTreeSet<&str> = of_pods.chain(of_storage).chain(of_run.iter().copied()).collect();
         let found = names.into_iter().filter_map(|name| Some((name, watched.claims.get(&self.namespace, name)?)));
-        Ok(found.map(|(name, claim)| (name.to_owned(), PersistentVolumeClaim::clone(&claim))).collect())
+        Ok(found.map(|(name, claim)| (name.to_owned(), claim)).collect())
     }
 
     /// The tablets' pods; of what the watches have only those of these tablets and shards.
     async fn tablets(&self, wants: &[Lock]) -> Result<Vec<Pod>, Error> {
         let Some(watched) = &self.watched else { return self.all_tablets().await };
         let of_wanted = wants.iter().flat_map(|lock| watched.tablets.of(&of_tablet(&self.namespace, lock)));
-        let pods: BTreeMap<String, Arc<Pod>> = of_wanted.map(|pod| (pod.name_any(), pod)).collect();
-        Ok(pods.into_values().map(|pod| Pod::clone(&pod)).collect())
+        let pods: BTreeMap<String, Pod> = of_wanted.map(|pod| (pod.name_any(), pod)).collect();
+        Ok(pods.into_values().collect())
     }
 
     async fn all_tablets(&self) -> Result<Vec<Pod>, Error> {
