@@ -329,6 +329,10 @@ async fn damage_to_the_manifest_is_found() {
         flipped[at] ^= 4;
         fs::write(case.object("MANIFEST"), &flipped).unwrap();
         case.assert_found("a last brace that is none", &["MANIFEST"], READ).await;
+        // As Vitess does, nobody reads on.
+        fs::write(case.object("MANIFEST"), [whole.as_slice(), b"\0"].concat()).unwrap();
+        case.verify().await.unwrap();
+        case.mend();
     }
     // Swapped for another backup's.
     let (case, other) = (Case::short(BUILTIN[0]), Case::new(BUILTIN[1]));

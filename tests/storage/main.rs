@@ -5,6 +5,8 @@
 
 mod conformance;
 mod credentials;
+#[path = "../engine_support/mod.rs"]
+mod engine_support;
 mod faults;
 mod file;
 mod inventory;

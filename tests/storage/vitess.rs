@@ -9,14 +9,21 @@ use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::engine_support::checksums;
 use crate::servers::{BUCKET, Program, Server};
 use crate::support::container::{Container, command_as_user};
 use crate::support::ground::ground;
 use crate::support::mysql::free_port;
 use crate::support::mysql::{Tablet, own};
-use crate::support::vitess::Topology;
+use crate::support::vitess::{Seat, Topology, Vttablet};
 
 const PATIENCE: Duration = Duration::from_secs(300);
+
+const ROWS: [&str; 3] = [
+    "CREATE DATABASE vt_commerce",
+    "CREATE TABLE vt_commerce.customer (id BIGINT PRIMARY KEY AUTO_INCREMENT, email VARCHAR(128))",
+    "INSERT INTO vt_commerce.customer (email) VALUES (UUID()), (UUID()), (UUID())",
+];
 
 /// etcd, vtctld and an empty bucket.
 struct Vitess {
@@ -148,7 +155,21 @@ impl Vitess {
     fn vitess_backup(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(cargo_bin("vitess-backup"));
         command.arg(arguments[0]).args(&self.storage).args(&arguments[1..]);
+        command.env("VT_MYSQL_ROOT", &ground().mysql_root);
         command.envs(self.identity.iter().map(|(name, value)| (name, value))).output().unwrap()
+    }
+
+    /// One over the tablet that restores the newest backup of the bucket. Its library finds who it is in the tablet's home.
+    fn vttablet_that_restores(&self, tablet: &Tablet) -> Vttablet {
+        let home = tablet.vtdataroot().join(".aws");
+        std::fs::create_dir(&home).unwrap();
+        let keys = "[default]\naws_access_key_id = test\naws_secret_access_key = testsecret\n";
+        std::fs::write(home.join("credentials"), keys).unwrap();
+        own(&home);
+        let flags = format!("--restore-from-backup {}", self.storage.join(" "));
+        let mut vttablet = Vttablet::start(&Seat::of(tablet, "commerce"), &self.topology, self.folder.path(), &flags);
+        vttablet.wait_listening();
+        vttablet
     }
 
     /// By Vitess's own account.
@@ -217,7 +238,9 @@ async fn vitess_and_this_program_list_and_restore_each_others_backups_in_s3() {
 
     let tablet = Tablet::start(101).await;
     tablet.make_writable().await;
-    tablet.sql("CREATE DATABASE vt_commerce").await;
+    for statement in ROWS {
+        tablet.sql(statement).await;
+    }
     let directory = format!("--tablet-dir={}", tablet.tablet_dir().display());
     let backup = ["backup", "zone1-0000000101", "--keyspace=commerce", "--shard=0", &directory, "--allow-primary"];
     let output = vitess.vitess_backup(&backup);
@@ -230,4 +253,25 @@ async fn vitess_and_this_program_list_and_restore_each_others_backups_in_s3() {
     let log = vitess.vtbackup(&[]);
     assert!(log.contains("Successfully restored from backup at replication position"), "{log}");
     assert!(log.contains(&both[1]), "{log}");
+
+    // What vtbackup restored goes with it; a vttablet's mysqld can be asked for the rows.
+    let rows = checksums(&tablet).await;
+    let position = format!("MySQL56/{}", tablet.mysql().gtid_executed().await.unwrap());
+    let theirs = Tablet::start(102).await;
+    let mut vttablet = vitess.vttablet_that_restores(&theirs);
+    vttablet.wait_restored(&theirs, &position).await;
+    assert!(vttablet.log().contains(&both[1]), "{}", vttablet.log());
+    assert_eq!(checksums(&theirs).await, rows, "Vitess restored ours");
+
+    // And the way back, with the rows in it.
+    vitess.until_it_answers(|vitess| vitess.vtctldclient(&["Backup", "zone1-0000000102"]));
+    let newest = vitess.listed().pop().unwrap();
+    assert!(newest.ends_with("zone1-0000000102"), "{newest}");
+    let ours = Tablet::at_rest(103).await;
+    let directory = format!("--tablet-dir={}", ours.tablet_dir().display());
+    let wanted = format!("--backup-name={newest}");
+    let restore = ["restore", "--keyspace=commerce", "--shard=0", &directory, &wanted, "--existing-data=replace"];
+    let output = vitess.vitess_backup(&[&restore[..], &["--mysqld=own"]].concat());
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(checksums(&ours).await, rows, "we restored Vitess's");
 }
