@@ -126,7 +126,7 @@ impl Watches {
 
     /// Has them see what there is now.
     fn catch_up(&self, shell: &Shell) {
-        fn list<O: kube::Resource + DeserializeOwned>(shelf: &Shelf<O>, found: Vec<Value>) {
+        fn list<O: kube::Resource + serde::Serialize + DeserializeOwned>(shelf: &Shelf<O>, found: Vec<Value>) {
             shelf.take(Event::Init);
             for object in found {
                 shelf.take(Event::InitApply(serde_json::from_value(object).unwrap()));

@@ -15,6 +15,7 @@ use kube::api::Api;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
@@ -209,6 +210,7 @@ impl Feed {
     where
         O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
+            + Serialize
             + DeserializeOwned
             + std::fmt::Debug
             + Send
