@@ -88,7 +88,7 @@ pub struct VitessRestoreSpec {
     pub shard: KeyspaceShard,
     /// Now: the operator restores as soon as it sees the object. PodStart: nothing is launched; each pod that names this
     /// object by the label (or annotation) backup.vitess.io/restore restores when it starts and has no data. Of such an
-    /// object all but trigger and shard may be changed; pods that start later follow it.
+    /// object all but trigger and shard may be changed; pods that the webhook sees made later follow it.
     #[serde(default)]
     pub trigger: Trigger,
     /// What to restore onto.

@@ -8,7 +8,7 @@ use super::pod_template::EngineSecurityContext;
 use super::schema;
 use crate::duration::GoDuration;
 
-/// How far a run is. It never goes back.
+/// How far a run is. It never goes back; only that of a record of storage (Incomplete) follows what is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
     /// Something is missing or busy: see the conditions.

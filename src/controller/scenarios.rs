@@ -28,12 +28,17 @@ struct Shell {
     context: Arc<Context>,
 }
 
+/// One that has just started.
+fn operator(server: &FakeServer) -> Arc<Context> {
+    let metrics = Arc::new(Metrics::default());
+    Context::new(server.client(), Settings::new("operator:1"), metrics, Some("operator-0".into()))
+}
+
 impl Shell {
     /// A namespace with a storage, its claim, a tablet, and a VitessBackup of it.
     fn with_a_backup() -> Self {
         let server = FakeServer::default();
-        let metrics = Arc::new(Metrics::default());
-        let context = Context::new(server.client(), Settings::new("operator:1"), metrics, Some("operator-0".into()));
+        let context = operator(&server);
         let claim = json!({"metadata": {}, "spec": {"accessModes": ["ReadWriteOnce"]}});
         server.put("/api/v1/namespaces/demo/persistentvolumeclaims/vitess-backups", claim.clone());
         server.put("/api/v1/namespaces/demo/persistentvolumeclaims/data-101", claim);
@@ -339,9 +344,12 @@ async fn a_plan_from_an_old_object_overwrites_nothing() {
     let old = shell.stored();
     shell.settle().await;
     let before = shell.status();
-    let error = reconcile::run::<VitessBackup>(old, shell.context.clone()).await.unwrap_err();
+    let error = reconcile::run::<VitessBackup>(old.clone(), operator(&shell.server)).await.unwrap_err();
     assert!(error.is_outdated(), "{error}");
     assert_eq!(shell.status(), before);
+    shell.server.requests();
+    reconcile::run::<VitessBackup>(old, shell.context.clone()).await.unwrap();
+    assert_eq!(shell.server.requests(), Vec::<String>::new(), "who wrote what is newer need not ask");
 }
 
 #[tokio::test]
@@ -595,7 +603,7 @@ async fn a_run_is_not_launched_again_by_an_operator_that_has_not_heard_of_its_en
     shell.server.remove(POD);
 
     shell.server.requests();
-    let error = reconcile::run::<VitessBackup>(old, shell.context.clone()).await.unwrap_err();
+    let error = reconcile::run::<VitessBackup>(old, operator(&shell.server)).await.unwrap_err();
     assert!(error.is_outdated(), "{error}");
     assert_eq!(shell.server.writes(), Vec::<String>::new());
 }
