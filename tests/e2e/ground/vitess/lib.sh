@@ -97,10 +97,11 @@ start_replication() {
   vtctldclient ReparentTablet "$(tablet_alias "$1")" >/dev/null && vtctldclient StartReplication "$(tablet_alias "$1")"
 }
 
-# Steady writes (manifests/writer.yaml).
+# Steady writes (manifests/writer.yaml). Where the API server was away, the controllers and the kubelet may each look half a minute
+# later.
 pause_writer() {
   in_namespace scale deploy/writer --replicas=0 >/dev/null &&
-    in_namespace wait pod -l app.kubernetes.io/name=writer --for=delete --timeout=60s >/dev/null
+    in_namespace wait pod -l app.kubernetes.io/name=writer --for=delete --timeout=180s >/dev/null
 }
 resume_writer() { in_namespace scale deploy/writer --replicas=1 >/dev/null; }
 
