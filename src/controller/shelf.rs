@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn names(shelf: &Shelf<Pod>, key: &str) -> Vec<String> {
-        shelf.of(key).iter().map(|pod| pod.name_any()).collect()
+        shelf.of(key).iter().map(ResourceExt::name_any).collect()
     }
 
     #[test]

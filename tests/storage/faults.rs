@@ -76,14 +76,16 @@ async fn a_bad_day_ends_as_the_table_says(#[case] service: &str, #[case] program
 
 async fn end_of(program: Program, what: &str) -> String {
     let ended = match what {
-        "nobody listens" => each_fails(&at(program, "127.0.0.1:9")).await,
+        "nobody listens" => each_fails(&at(program, "127.0.0.1:9", hasty())).await,
         "the object is replaced while it is read" => replaced_while_it_is_read(program).await,
         "the bucket or container does not exist" => no_bucket(program).await,
         "an object was cut short, or a bit of it flipped, while it was stored" => damaged(program).await,
         what if what.starts_with("every request") || what.starts_with("no request") => {
             nothing_works(program, faults_of(what).0).await
         }
-        what => day(program, faults_of(what)).await,
+        // Slow is not stalled, however busy the machine.
+        what if what.contains("slowly") => day(program, faults_of(what), Network::default()).await,
+        what => day(program, faults_of(what), hasty()).await,
     };
     ended.map_or_else(|reason| format!("{reason:?}"), |()| SURVIVED.to_owned())
 }
@@ -132,20 +134,19 @@ fn never_answers_one_in_five(asked: &Asked<'_>) -> Fault {
     if asked.number % 5 == 1 { once(asked, Fault::Stall) } else { Fault::None }
 }
 
-async fn proxied(program: Program, faults: Faults, ends: Ends) -> (Proxy, BackupStorage) {
+async fn proxied(program: Program, faults: Faults, ends: Ends, network: Network) -> (Proxy, BackupStorage) {
     let proxy = Proxy::before(&servers::shared(program).address(), faults, ends).await;
-    let storage = at(program, &proxy.address);
+    let storage = at(program, &proxy.address, network);
     (proxy, storage)
 }
 
-fn at(program: Program, address: &str) -> BackupStorage {
-    BackupStorage::open(&servers::shared(program).location_at(address, &servers::fresh_root(), hasty())).unwrap()
+fn at(program: Program, address: &str, network: Network) -> BackupStorage {
+    BackupStorage::open(&servers::shared(program).location_at(address, &servers::fresh_root(), network)).unwrap()
 }
 
 /// Without a proxy, where nothing is to fail, however busy the machine.
 fn at_ease(program: Program) -> BackupStorage {
-    let server = servers::shared(program);
-    BackupStorage::open(&server.location_at(&server.address(), &servers::fresh_root(), Network::default())).unwrap()
+    at(program, &servers::shared(program).address(), Network::default())
 }
 
 async fn no_bucket(program: Program) -> Result<(), Reason> {
@@ -174,8 +175,8 @@ fn without_bucket(program: Program) -> BackupStorage {
 }
 
 /// What a backup, a restore and a removal do with storage.
-async fn day(program: Program, (faults, ends): (Faults, Ends)) -> Result<(), Reason> {
-    let (proxy, storage) = proxied(program, faults, ends).await;
+async fn day(program: Program, (faults, ends): (Faults, Ends), network: Network) -> Result<(), Reason> {
+    let (proxy, storage) = proxied(program, faults, ends, network).await;
     let done = stored_read_and_removed(&storage).await;
     assert!(proxy.requests.load(Ordering::Relaxed) > 3, "all of it went through the proxy");
     done.map_err(|error| error.failure().reason)
@@ -202,7 +203,7 @@ async fn stored_read_and_removed(storage: &BackupStorage) -> Result<(), StorageE
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_read_before_a_connection_ended_is_not_read_again(#[case] program: Program) {
     let (faults, ends) = faults_of("the connection ends in the middle of each range");
-    let (proxy, storage) = proxied(program, faults, ends).await;
+    let (proxy, storage) = proxied(program, faults, ends, hasty()).await;
     let whole = body(20 << 20);
     let backup = storage.begin_backup(&shard(), NAME).await.unwrap();
     backup.put_stream("0", chunks(&whole)).await.unwrap();
@@ -219,7 +220,7 @@ async fn what_was_read_before_a_connection_ended_is_not_read_again(#[case] progr
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_that_are_stored_are_not_stored_again_when_others_fail() {
     let one_in_five: Faults = |asked| if asked.number % 5 == 1 { once(asked, Fault::Status(503)) } else { Fault::None };
-    let (proxy, storage) = proxied(Program::Versitygw, one_in_five, Ends::Closed).await;
+    let (proxy, storage) = proxied(Program::Versitygw, one_in_five, Ends::Closed, hasty()).await;
     let whole = body(40 << 20);
     let backup = storage.begin_backup(&shard(), NAME).await.unwrap();
     backup.put_stream("0", chunks(&whole)).await.unwrap();
@@ -229,7 +230,7 @@ async fn parts_that_are_stored_are_not_stored_again_when_others_fail() {
 }
 
 async fn nothing_works(program: Program, faults: Faults) -> Result<(), Reason> {
-    let (_proxy, storage) = proxied(program, faults, Ends::Closed).await;
+    let (_proxy, storage) = proxied(program, faults, Ends::Closed, hasty()).await;
     each_fails(&storage).await
 }
 

@@ -255,15 +255,15 @@ impl Stage {
     }
 
     /// One after the other at the rate, whatever becomes of them; when each was made.
-    async fn at_the_rate(&self, make: impl AsyncFn(&str, u32)) -> (Vec<(String, Instant)>, Duration) {
+    async fn at_the_rate(&self, one: impl AsyncFn(&str, u32)) -> (Vec<(String, Instant)>, Duration) {
         let begun = Instant::now();
-        let one = async |number: u32| {
+        let each = async |number: u32| {
             sleep_until(begun + Duration::from_secs(1) * number / self.choice.rate).await;
             let (name, made) = (format!("run-{number:04}"), Instant::now());
-            make(&name, number).await;
+            one(&name, number).await;
             (name, made)
         };
-        let made = futures::future::join_all((0..self.choice.running).map(one)).await;
+        let made = futures::future::join_all((0..self.choice.running).map(each)).await;
         (made, begun.elapsed())
     }
 }
