@@ -157,7 +157,7 @@ bench: build ## Vitess's engines and ours in turn, into docs/benchmarks.md (need
 	  BENCH_PAIRS="$(BENCH_PAIRS)" BENCH_REPORT="$(BENCH_REPORT)" $(CARGO) bench --quiet --locked --profile dev --bench bench
 
 .PHONY: bench-operator
-bench-operator: build ## the operator with 10,000 backups, into docs/benchmarks.md (TIME on 2 quiet cores)
+bench-operator: build ## the operator with 10,000 backups, into docs/benchmarks.md (10 min on 2 quiet cores)
 	$(call say,the operator against a real API server whose data are in $(BENCH_DIR))
 	@TMPDIR="$(BENCH_DIR)" BENCH_BINARY="$(abspath $(BINARY))" BENCH_ENDED="$(BENCH_ENDED)" BENCH_RUNNING="$(BENCH_RUNNING)" \
 	  BENCH_RATE="$(BENCH_RATE)" BENCH_SECONDS="$(BENCH_SECONDS)" BENCH_REPORT="$(BENCH_REPORT)" \

@@ -67,18 +67,11 @@ impl Case {
     /// A backup with a few of the files only, so that it is read in no time, and with all that ours tell besides.
     fn short(of: (&'static str, &str, &'static str)) -> Self {
         let case = Self::new(of);
-        let entries = case.manifest()["FileEntries"].as_array().unwrap().clone();
-        let size = |index: usize| fs::metadata(case.object(&index.to_string())).unwrap().len();
-        let smallest = |base: &str, name: &str| {
-            let fitting = (0..entries.len()).filter(|index| {
-                entries[*index]["Base"] == base && entries[*index]["Name"].as_str().unwrap().contains(name)
-            });
-            fitting.min_by_key(|index| size(*index)).unwrap()
-        };
-        let mut chosen =
-            vec![smallest("InnoDBData", "ibdata1"), smallest("InnoDBData", "ib_buffer"), smallest("InnoDBLog", "")];
+        let entries = case.entries();
+        let mut chosen = case.indispensable().to_vec();
+        chosen.push(case.smallest("InnoDBData", "ib_buffer"));
         let mut others: Vec<usize> = (0..entries.len()).filter(|index| entries[*index]["Base"] == "Data").collect();
-        others.sort_by_key(|index| size(*index));
+        others.sort_by_key(|index| case.size(*index));
         // Of different contents, so that two of them can be swapped.
         let mut hashes = BTreeSet::new();
         chosen.extend(
@@ -113,10 +106,37 @@ impl Case {
         part
     }
 
-    /// All of its files, a few in each, so that each is read in no time.
-    fn parts(&self) -> Vec<Self> {
-        let entries: Vec<usize> = (0..self.manifest()["FileEntries"].as_array().unwrap().len()).collect();
-        entries.chunks(ENTRIES).map(|chosen| self.with_only(chosen)).collect()
+    fn entries(&self) -> Vec<Value> {
+        self.manifest()["FileEntries"].as_array().unwrap().clone()
+    }
+
+    fn size(&self, index: usize) -> u64 {
+        fs::metadata(self.object(&index.to_string())).unwrap().len()
+    }
+
+    fn smallest(&self, base: &str, name: &str) -> usize {
+        let entries = self.entries();
+        let fits = |entry: &Value| entry["Base"] == base && entry["Name"].as_str().unwrap().contains(name);
+        let fitting = (0..entries.len()).filter(|index| fits(&entries[*index]));
+        fitting.min_by_key(|index| self.size(*index)).unwrap()
+    }
+
+    /// The system tablespace and a redo log, without which there is no backup.
+    fn indispensable(&self) -> [usize; 2] {
+        [self.smallest("InnoDBData", "ibdata1"), self.smallest("InnoDBLog", "")]
+    }
+
+    /// All of its files, a few in each, so that each is read in no time, with the objects that are no other's.
+    fn parts(&self) -> Vec<(Self, Vec<String>)> {
+        let always = if self.manifest()["Incremental"] == true { Vec::new() } else { self.indispensable().to_vec() };
+        let others: Vec<usize> = (0..self.entries().len()).filter(|index| !always.contains(index)).collect();
+        let parts = others.chunks(ENTRIES - always.len()).enumerate().map(|(number, chosen)| {
+            let part = self.with_only(&[always.as_slice(), chosen].concat());
+            let known = if number == 0 { 0 } else { always.len() };
+            let names = (known..always.len() + chosen.len()).map(|place| place.to_string()).collect();
+            (part, names)
+        });
+        parts.collect()
     }
 
     fn directory(&self) -> PathBuf {
@@ -266,9 +286,9 @@ async fn damage_to_an_object_of_a_file_is_found_and_the_object_named() {
     damage_each(&case, &case.objects(), &mut random).await;
     if matrix::is_whole() {
         for backup in BUILTIN {
-            for case in Case::new(backup).parts() {
+            for (case, names) in Case::new(backup).parts() {
                 case.verify().await.unwrap();
-                damage_each(&case, &case.objects(), &mut random).await;
+                damage_each(&case, &names, &mut random).await;
             }
         }
     }
