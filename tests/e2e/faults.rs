@@ -294,9 +294,7 @@ fn an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that
     ground.kubectl(&["delete", BACKUPS, "killed-each", "--wait=false"]);
     let writes = operators.killed(1, true, is_gone(BACKUPS, "killed-each"));
     println!("and for the removal of its data after each of\n{}", writes.join("\n"));
-    for expected in [format!("POST {jobs}"), format!("PATCH {object}")] {
-        assert!(writes.contains(&expected), "none was killed after {expected}");
-    }
+    assert!(writes.contains(&format!("POST {jobs}")), "none was killed after the engine's launch: {writes:?}");
     let left = stored();
     assert_eq!(left.lines().count(), 1, "{left}");
     assert!(!left.contains(name), "the directory is gone too: {left}");
