@@ -16,7 +16,6 @@ use kube::runtime::controller::{Action, ReconcileRequest};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, applier, watcher};
 use kube::{Client, Resource, ResourceExt};
-
 use tokio::time::sleep;
 
 use super::context::Context;

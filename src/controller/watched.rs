@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::stream::{BoxStream, select_all};
 use futures::{Stream, StreamExt, future};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use super::locks::HolderIdentity;
 use super::shelf::Shelf;
+use crate::plan::observed::{finished, is_live};
 use crate::resources::names::{ANNOTATION_RUN, LABEL_LOCK, LABEL_RUN_KIND, LABEL_RUN_UID, Lock, RESTORE_OF};
 use crate::resources::pod_start::restore_of;
 use crate::resources::settings::Settings;
@@ -156,6 +158,31 @@ impl Scopes {
     }
 }
 
+/// What can be watched and kept.
+trait Kept:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Serialize
+    + DeserializeOwned
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<O> Kept for O where
+    O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// What keeps up with a scope.
 pub struct Feed {
     watched: Arc<Watched>,
@@ -189,8 +216,8 @@ impl Feed {
         let engines = || any().labels(LABEL_RUN_KIND);
         let tablets = any().labels(&self.settings.tablet_selector_text());
         let streams: Vec<BoxStream<'static, ()>> = vec![
-            self.shelved(engines(), slim_job, |watched| &watched.jobs, |job| of_engine(job, has_job_ended(job))),
-            self.shelved(engines(), slim_engine, |watched| &watched.engines, |pod| of_engine(pod, has_pod_ended(pod))),
+            self.shelved(engines(), slim_job, |watched| &watched.jobs, |job| of_engine(job, finished(job).is_some())),
+            self.shelved(engines(), slim_engine, |watched| &watched.engines, |pod| of_engine(pod, has_ended(pod))),
             self.shelved(tablets, bare, |watched| &watched.tablets, |pod| Some(What::Tablet { restore: restore(pod) })),
             self.shelved(any().labels(LABEL_LOCK), bare, |watched| &watched.locks, |_| Some(What::Lock)),
             self.shelved(any(), bare, |watched| &watched.claims, |claim| Some(What::Claim { name: claim.name_any() })),
@@ -200,23 +227,13 @@ impl Feed {
     }
 
     /// A watch whose objects are kept, as `slim` leaves them.
-    fn shelved<O>(
+    fn shelved<O: Kept>(
         &self,
         config: watcher::Config,
         slim: fn(&mut O),
         kept_on: fn(&Watched) -> &Shelf<O>,
         what: fn(&O) -> Option<What>,
-    ) -> BoxStream<'static, ()>
-    where
-        O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Serialize
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
-    {
+    ) -> BoxStream<'static, ()> {
         let (watched, told) = (self.watched.clone(), self.told.clone());
         let mut listed = Vec::new();
         self.events(config)
@@ -250,16 +267,7 @@ impl Feed {
     }
 
     /// A watch of which nothing is kept.
-    fn seen<O>(&self, config: watcher::Config, what: fn(&O) -> Option<What>) -> BoxStream<'static, ()>
-    where
-        O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn seen<O: Kept>(&self, config: watcher::Config, what: fn(&O) -> Option<What>) -> BoxStream<'static, ()> {
         let told = self.told.clone();
         self.events(config)
             .map(move |event| match &event {
@@ -273,15 +281,7 @@ impl Feed {
             .boxed()
     }
 
-    fn events<O>(&self, config: watcher::Config) -> impl Stream<Item = Event<O>> + Send + use<O>
-    where
-        O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + 'static,
-    {
+    fn events<O: Kept>(&self, config: watcher::Config) -> impl Stream<Item = Event<O>> + Send + use<O> {
         let api: Api<O> = super::watch::api(&self.client, self.watched.scope.as_deref());
         watcher(api, config.page_size(PAGE)).default_backoff().filter_map(|event| {
             future::ready(match event {
@@ -311,16 +311,8 @@ fn of_engine<O: Resource>(object: &O, ended: bool) -> Option<What> {
     Some(What::Engine { kind, object: object.annotations().get(ANNOTATION_RUN)?.clone(), ended })
 }
 
-fn has_job_ended(job: &Job) -> bool {
-    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
-}
-
-fn has_pod_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+fn has_ended(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || !is_live(pod, Timestamp::now())
 }
 
 fn restore(pod: &Pod) -> Option<String> {

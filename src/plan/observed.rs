@@ -266,7 +266,7 @@ fn silent_node(pod: &Pod) -> Option<String> {
 }
 
 /// Why a Job ended, when it has.
-fn finished(job: &Job) -> Option<String> {
+pub fn finished(job: &Job) -> Option<String> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ended = |kind: &str| matches!(kind, "Failed" | "Complete" | "FailureTarget" | "SuccessCriteriaMet");
     let condition =

@@ -15,6 +15,7 @@
 
 mod data;
 mod hot;
+mod machine;
 mod proc;
 mod report;
 mod sides;
@@ -23,11 +24,12 @@ mod support;
 mod tables;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use vitess_backup::codec::{Codec, GzipFlavour};
 
 use hot::HotStage;
+use machine::{answer, publish, say, setting};
 use report::{Header, Report};
 use sides::{Depot, Operation, Sample, Side, Stage};
 use support::ground::mariadb;
@@ -91,20 +93,7 @@ async fn bench() {
             _ => xtrabackup(&choice, &mut report).await,
         }
         report.header = Header::of_this_machine(&choice.binary, &report, choice.pairs, begun.elapsed());
-        publish(engine, &report.to_string());
-    }
-}
-
-/// Prints the tables, and puts them where the page has those of this engine.
-fn publish(engine: &str, report: &str) {
-    println!("{report}");
-    let page = setting("BENCH_REPORT", "");
-    if !page.is_empty() {
-        let text = std::fs::read_to_string(&page).expect("the page can be read");
-        let text = tables::into_page(&text, &tables::of_engine(engine), report)
-            .expect("the page says where the engine's figures are");
-        std::fs::write(&page, text).expect("the page can be written");
-        say(&format!("the figures of {engine} are in {page}"));
+        publish(engine, &tables::of_engine(engine), &report.to_string());
     }
 }
 
@@ -191,23 +180,4 @@ async fn drop_small_tables(tablet: &Tablet) {
             mysql.execute(&format!("DROP TABLE vt_bench.{table}")).await.expect("a table can be dropped");
         }
     }
-}
-
-fn setting(name: &str, default: &str) -> String {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
-}
-
-pub fn say(what: &str) {
-    let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
-    eprintln!("{now} {what}");
-}
-
-/// What a program says with these arguments, on one line.
-///
-/// # Panics
-/// When it does not run.
-pub fn answer(program: &Path, arguments: &[&str]) -> String {
-    let output = std::process::Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    String::from_utf8_lossy(&output.stdout).trim().replace('\n', " ")
 }

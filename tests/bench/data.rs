@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 
 use vitess_backup::mysqld::Mysql;
 
+use crate::machine::say;
 use crate::support::ground::{Ground, ground, mariadb};
 use crate::support::mariadb::{Server, install, lay_out};
 use crate::support::mysql::{Tablet, run};
-use crate::{HOT_UID, UID, say};
+use crate::{HOT_UID, UID};
 
 /// The large one.
 pub const ORDERS: &str = "orders";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vitess_backup::codec::Codec;
 
-use crate::answer;
+use crate::machine::{self, answer};
 use crate::sides::{Operation, Sample, Side};
 use crate::support::ground::ground;
 use crate::tables::{Row, table};
@@ -21,24 +21,17 @@ impl Header {
     pub fn of_this_machine(binary: &Path, report: &Report, pairs: usize, took: Duration) -> Self {
         let temporary = std::env::temp_dir();
         let kind = answer(Path::new("stat"), &["-f", "-c", "%T", &temporary.to_string_lossy()]);
-        let commit = answer(Path::new("git"), &["describe", "--always", "--dirty"]);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let memory = field("/proc/meminfo", "MemTotal:").replace("kB", "").trim().parse().unwrap_or(0) >> 20;
-        let mut lines = vec![
-            ("Date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
-            ("Ours", format!("{}, commit {commit}", answer(binary, &["--version"]))),
-            ("Vitess", vitess_version()),
-        ];
+        let mut lines = vec![machine::date(), machine::version("Ours", binary), ("Vitess", vitess_version())];
         for (server, told, (data, large)) in &report.data {
             // `/path/mysqld  Ver 9.7.4 for Linux …`
             let version = told.split_once("Ver ").map_or(told.as_str(), |(_, version)| version).trim();
             lines.push((server, format!("{version}: {} MiB, one table of {} MiB", data >> 20, large >> 20)));
         }
         lines.extend([
-            ("Machine", format!("{} × {}, {memory} GiB", cores, field("/proc/cpuinfo", "model name\t:"))),
+            machine::machine(),
             ("Kernel", answer(Path::new("uname"), &["-sr"])),
             ("Files and storage", format!("{} ({kind})", temporary.display())),
-            ("Load", format!("{} after {} min", answer(Path::new("cat"), &["/proc/loadavg"]), took.as_secs() / 60)),
+            machine::load(took),
             ("Pairs", pairs.to_string()),
         ]);
         Self { lines }
@@ -49,12 +42,6 @@ impl Header {
 fn vitess_version() -> String {
     let told = answer(&ground().vitess_bin.join("vttablet"), &["--version"]);
     told.split_once("Version: ").map_or(told.clone(), |(_, rest)| rest.split(' ').next().unwrap_or_default().to_owned())
-}
-
-/// The first value under that name in a file of the kernel's.
-fn field(file: &str, name: &str) -> String {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
 }
 
 #[derive(Default)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::backup::{backup_yaml, condition, storage_yaml, take};
-use crate::ground::Ground;
+use crate::ground::{Afterwards, Ground};
 use crate::matrix;
 use crate::restore::{claim_yaml, restore_yaml};
 
@@ -29,12 +29,14 @@ const SIGKILL: i32 = 9;
 struct Operators<'a> {
     ground: &'a Ground,
     image: String,
+    _charts_come_back: Afterwards<'a>,
 }
 
 impl<'a> Operators<'a> {
     fn instead_of_the_charts(ground: &'a Ground) -> Self {
-        ground.lib("stop_operators");
-        Self { ground, image: ground.lib("image_ref vitess-backup-operator:dev").trim().to_owned() }
+        let charts_come_back = ground.lib_and_afterwards("stop_operators", &["start_operators"]);
+        let image = ground.lib("image_ref vitess-backup-operator:dev").trim().to_owned();
+        Self { ground, image, _charts_come_back: charts_come_back }
     }
 
     /// Starts one that acts without asking whether another does, and ends after so many writes.
@@ -66,14 +68,6 @@ impl<'a> Operators<'a> {
             }
             assert!(begun.elapsed() < 4 * MINUTE, "killed after {killed:#?}, and not done\n{}", operator.log());
             std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-}
-
-impl Drop for Operators<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.ground.try_lib("start_operators") {
-            println!("the chart's operators do not come back: {error}");
         }
     }
 }

@@ -43,6 +43,22 @@ impl Drop for Ground {
     }
 }
 
+/// What is made good again when this is dropped, also when the scenario fails: calls of the ground's own `scenario.sh`.
+pub struct Afterwards<'a> {
+    ground: &'a Ground,
+    calls: Vec<String>,
+}
+
+impl Drop for Afterwards<'_> {
+    fn drop(&mut self) {
+        for call in &self.calls {
+            if let Err(error) = self.ground.try_lib(call) {
+                eprintln!("{call}: {error}");
+            }
+        }
+    }
+}
+
 /// A scenario that failed has said so itself; the next one starts from what it checks on its own.
 fn whole<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -266,6 +282,13 @@ impl Ground {
     /// Runs a function of the ground's own `scenario.sh`.
     pub fn lib(&self, call: &str) -> String {
         self.try_lib(call).unwrap_or_else(|error| panic!("{call}: {error}"))
+    }
+
+    /// Runs the first function, and the others when what this gives is dropped, whatever becomes of the first.
+    pub fn lib_and_afterwards(&self, call: &str, afterwards: &[&str]) -> Afterwards<'_> {
+        let afterwards = Afterwards { ground: self, calls: afterwards.iter().map(|call| (*call).to_owned()).collect() };
+        self.lib(call);
+        afterwards
     }
 
     /// What it prints, or what it complains of.

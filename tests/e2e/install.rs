@@ -10,25 +10,6 @@ use crate::ground::Ground;
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
 const OPERATOR: &str = "vitess-backup-operator";
 
-/// The chart is not installed, until this is dropped.
-struct Uninstalled<'a>(&'a Ground);
-
-impl<'a> Uninstalled<'a> {
-    fn by_helm(ground: &'a Ground) -> Self {
-        let uninstalled = Self(ground);
-        ground.lib("uninstall_operator");
-        uninstalled
-    }
-}
-
-impl Drop for Uninstalled<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.try_lib("install_operator_again") {
-            eprintln!("the chart is not installed again: {error}");
-        }
-    }
-}
-
 /// The definitions of our kinds, each with its uid: one that is made anew has another.
 fn definitions(ground: &Ground) -> Vec<String> {
     let columns = "custom-columns=NAME:.metadata.name,UID:.metadata.uid";
@@ -47,7 +28,7 @@ fn helm_uninstall_leaves_definitions_objects_and_data_and_the_chart_installed_ag
     let defined = definitions(&ground);
     assert!(defined.len() >= 4, "{defined:?}");
 
-    let uninstalled = Uninstalled::by_helm(&ground);
+    let uninstalled = ground.lib_and_afterwards("uninstall_operator", &["install_operator_again"]);
     let left = ground.kubectl(&["get", "deployments,pods,services", "-n", OPERATOR, "-o", "name"]);
     assert_eq!(left, "", "the operator is gone");
     assert_eq!(definitions(&ground), defined);

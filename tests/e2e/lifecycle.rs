@@ -94,15 +94,6 @@ fn a_backup_that_fails_is_tried_again_where_everybody_can_see_it() {
     ground.delete("vitessbackupstorages.backup.vitess.io", "no-entry");
 }
 
-/// Lets a frozen operator go on, whatever becomes of the test.
-struct Frozen<'a>(&'a Ground, String);
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.try_lib(&format!("thaw_operator {}", self.1));
-    }
-}
-
 #[test]
 fn an_operator_that_hangs_is_replaced_within_twenty_seconds_and_its_run_is_taken_on() {
     let ground = Ground::take_alone();
@@ -114,8 +105,7 @@ fn an_operator_that_hangs_is_replaced_within_twenty_seconds_and_its_run_is_taken
 
     let leader = ground.lib("leading_operator");
     let begun = Instant::now();
-    let frozen = Frozen(&ground, leader.clone());
-    ground.lib(&format!("freeze_operator {leader}"));
+    let frozen = ground.lib_and_afterwards(&format!("freeze_operator {leader}"), &[&format!("thaw_operator {leader}")]);
     let successor = loop {
         let holder = ground.lib("leading_operator");
         if !holder.is_empty() && holder != leader {

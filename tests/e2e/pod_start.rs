@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backup::{backup_yaml, condition, storage_yaml, take};
-use crate::ground::{Ground, project};
+use crate::ground::{Afterwards, Ground, project};
 use serde_json::Value;
 
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
@@ -82,61 +82,9 @@ fn init_containers_took(pod: &Value) -> i64 {
     time("vitess-backup-restore", "finishedAt").duration_since(time("vitess-backup-install", "startedAt")).as_secs()
 }
 
-/// A tablet that is out of its shard, until this is dropped.
-struct Aside<'a>(&'a Ground, u32);
-
-impl<'a> Aside<'a> {
-    fn put(ground: &'a Ground, uid: u32) -> Self {
-        ground.lib(&format!("put_aside {uid}"));
-        Self(ground, uid)
-    }
-}
-
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.try_lib(&format!("bring_back {}", self.1)) {
-            eprintln!("tablet {} did not come back: {error}", self.1);
-        }
-    }
-}
-
-/// A VTOrc that watches the shard, until this is dropped.
-struct Vtorc<'a>(&'a Ground);
-
-impl<'a> Vtorc<'a> {
-    fn start(ground: &'a Ground) -> Self {
-        ground.lib("start_vtorc");
-        Self(ground)
-    }
-}
-
-impl Drop for Vtorc<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.try_lib("stop_vtorc") {
-            eprintln!("vtorc goes on: {error}");
-        }
-    }
-}
-
-/// No operator answers the webhook, until this is dropped; then its policy is the chart's again too.
-struct WebhookDown<'a>(&'a Ground);
-
-impl<'a> WebhookDown<'a> {
-    fn begin(ground: &'a Ground) -> Self {
-        let down = Self(ground);
-        ground.lib("stop_operators");
-        down
-    }
-}
-
-impl Drop for WebhookDown<'_> {
-    fn drop(&mut self) {
-        for call in ["webhook_policy Fail", "start_operators"] {
-            if let Err(error) = self.0.try_lib(call) {
-                eprintln!("{call}: {error}");
-            }
-        }
-    }
+/// A VTOrc that watches the shard, until what this gives is dropped.
+fn start_vtorc(ground: &Ground) -> Afterwards<'_> {
+    ground.lib_and_afterwards("start_vtorc", &["stop_vtorc"])
 }
 
 #[test]
@@ -145,7 +93,7 @@ fn a_shard_grows_from_two_to_four_tablets_started_at_once_while_its_first_backup
     let root = format!("/grow-{}", std::process::id());
     ground.lib("remove_example_tablets");
     ground.delete(RESTORES, "commerce");
-    let aside = Aside::put(&ground, 102);
+    let aside = ground.lib_and_afterwards("put_aside 102", &["bring_back 102"]);
     ground.apply(&storage_yaml("growing", &root));
     ground.apply(&RESTORE.replace("{name: backups}", "{name: growing}"));
 
@@ -184,7 +132,7 @@ fn a_shard_grows_from_two_to_four_tablets_started_at_once_while_its_first_backup
     assert_eq!(restore["status"]["progress"]["summary"], "2 restored");
 
     // No thread of theirs stands still that a VTOrc would have to start.
-    let vtorc = Vtorc::start(&ground);
+    let vtorc = start_vtorc(&ground);
     for uid in [110, 111] {
         ground.lib(&format!("wait_vtorc_content {uid}"));
     }
@@ -222,7 +170,7 @@ fn a_labelled_pod_in_planetscales_layout_is_injected_restored_by_what_git_says_n
         &format!("  backup: {{atOrBefore: \"{at}\"}}\n"),
     ));
 
-    let vtorc = Vtorc::start(&ground);
+    let vtorc = start_vtorc(&ground);
     ground.apply(&with_images(&ground, PLANETSCALE));
     ground.lib("wait_serving 112");
     let pod = ground.get("pod", "zone1-0000000112-0").unwrap();
@@ -312,7 +260,7 @@ fn while_the_webhook_is_down_a_labelled_pod_is_refused_or_made_and_told_of_as_th
     ground.apply(&restore_yaml("unasked", "commerce/0", "unasked", "  backup: {latest: {}}\n"));
     let pod = pod_yaml("unasked", "backup.vitess.io/restore: unasked");
 
-    let down = WebhookDown::begin(&ground);
+    let down = ground.lib_and_afterwards("stop_operators", &["webhook_policy Fail", "start_operators"]);
     let refused = ground.try_apply(&pod).unwrap_err();
     let names_it = refused.contains("failed calling webhook") && refused.contains("restore.backup.vitess.io");
     assert!(names_it, "{refused}");

@@ -8,33 +8,14 @@ use crate::ground::Ground;
 const BACKUPS: &str = "vitessbackups.backup.vitess.io";
 const UPTIME: &str = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'";
 
-/// A tablet that does not replicate, until this is dropped.
-struct Stopped<'a>(&'a Ground, u32);
-
-impl<'a> Stopped<'a> {
-    fn replication(ground: &'a Ground, uid: u32) -> Self {
-        let stopped = Self(ground, uid);
-        ground.sql(uid, "STOP REPLICA");
-        stopped
-    }
-}
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        let start = format!("tablet_sql {0} 'START REPLICA' && wait_caught_up {0}", self.1);
-        if let Err(error) = self.0.try_lib(&start) {
-            eprintln!("tablet {} does not replicate again: {error}", self.1);
-        }
-    }
-}
-
 #[test]
 fn of_a_shard_the_first_tablet_is_taken_that_is_no_primary_and_does_not_lag_and_the_others_are_left_alone() {
     let ground = Ground::take();
     ground.apply(&storage_yaml("main", "/"));
     ground.delete(BACKUPS, "of-a-shard");
     ground.lib("wait_caught_up 102");
-    let stopped = Stopped::replication(&ground, 101);
+    let again = "tablet_sql 101 'START REPLICA' && wait_caught_up 101";
+    let stopped = ground.lib_and_afterwards("tablet_sql 101 'STOP REPLICA'", &[again]);
     let up = [100, 101].map(|uid| ground.number(uid, UPTIME));
     let of_shard = backup_yaml("of-a-shard", "main", 101, "Retain");
     ground.apply(&of_shard.replace("tablet: zone1-0000000101", "shard: commerce/0"));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::backup::{condition, storage_yaml};
-use crate::ground::Ground;
+use crate::ground::{Afterwards, Ground};
 
 const STORAGE: &str = "--backup-storage-implementation file --file-backup-storage-root /backup-storage";
 const KIND: &str = "vitesstopologybackups.backup.vitess.io";
@@ -54,25 +54,9 @@ fn assert_restores_to(ground: &Ground, in_storage: &str, sha256: &str) {
     assert_eq!(sum.split_whitespace().next(), Some(sha256), "{in_storage}");
 }
 
-/// A server that is there for one scenario.
-struct Server<'a> {
-    ground: &'a Ground,
-    name: &'static str,
-}
-
-impl<'a> Server<'a> {
-    fn up(ground: &'a Ground, name: &'static str) -> Self {
-        ground.lib(&format!("topology_server_up {name}"));
-        Self { ground, name }
-    }
-}
-
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.ground.try_lib(&format!("topology_server_down {}", self.name)) {
-            eprintln!("{} is left: {error}", self.name);
-        }
-    }
+/// A server that is there until what this gives is dropped.
+fn server_up<'a>(ground: &'a Ground, name: &str) -> Afterwards<'a> {
+    ground.lib_and_afterwards(&format!("topology_server_up {name}"), &[&format!("topology_server_down {name}")])
 }
 
 #[test]
@@ -122,7 +106,7 @@ fn an_etcd_that_is_not_there_is_a_failure_with_a_remedy() {
 fn a_zookeeper_is_backed_up_by_its_admin_server_and_by_its_volume_and_restored() {
     let ground = Ground::take();
     ground.apply(&storage_yaml("main", "/"));
-    let _zookeeper = Server::up(&ground, "zookeeper");
+    let _zookeeper = server_up(&ground, "zookeeper");
     ground.lib("zookeeper_cli create /before one");
     let admin = "zookeeper: {endpoints: [\"zookeeper:8080\"], credentialsSecret: {name: zookeeper-admin}}";
     let (status, name) = take(&ground, "zookeeper-admin", admin, "Delete");
@@ -160,7 +144,7 @@ fn a_zookeeper_is_backed_up_by_its_admin_server_and_by_its_volume_and_restored()
 fn a_consul_is_backed_up_with_its_token_and_restored() {
     let ground = Ground::take();
     ground.apply(&storage_yaml("main", "/"));
-    let _consul = Server::up(&ground, "consul");
+    let _consul = server_up(&ground, "consul");
     ground.lib("consul_cli kv put vitess/before one");
     let consul = "consul: {endpoints: [\"consul:8500\"], credentialsSecret: {name: consul-token}}";
     let (status, name) = take(&ground, "consul", consul, "Delete");

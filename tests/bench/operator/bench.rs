@@ -17,19 +17,20 @@
 
 mod control_plane;
 mod fleet;
-#[path = "../../support/ground.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod ground;
 mod kubelet;
+#[path = "../machine.rs"]
+mod machine;
 mod measure;
 #[path = "../proc.rs"]
 mod proc;
 mod report;
+#[path = "../../support/mod.rs"]
+mod support;
 #[path = "../tables.rs"]
 mod tables;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ use vitess_backup::resources::names::{ANNOTATION_RUN, LABEL_RUN_KIND};
 use control_plane::ControlPlane;
 use fleet::{Fleet, NAMESPACE};
 use kubelet::Kubelet;
+use machine::{publish, say, setting};
 use measure::{Audit, Operator};
 use report::{Load, Report, Size, percentile, total};
 
@@ -113,7 +115,8 @@ async fn bench() {
     let version = plane.client.apiserver_version().await.expect("the API server answers").git_version;
     let tablets = (choice.running + 1) * fleet::TABLETS;
     let header = report::header(&choice.binary, version, tablets, begun.elapsed());
-    publish(&Report { header, sizes, idle, idle_for: choice.seconds, load }.to_string());
+    let report = Report { header, sizes, idle, idle_for: choice.seconds, load };
+    publish("the operator", &tables::of_operator(), &report.to_string());
 }
 
 struct Stage {
@@ -333,33 +336,4 @@ pub async fn within(what: &str, seconds: u64, mut is_so: impl AsyncFnMut() -> bo
         assert!(Instant::now() < until, "gave up waiting for {what}");
         sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// Prints the tables, and puts them where the page has those of the operator.
-fn publish(report: &str) {
-    println!("{report}");
-    let page = setting("BENCH_REPORT", "");
-    if !page.is_empty() {
-        let text = std::fs::read_to_string(&page).expect("the page can be read");
-        let text =
-            tables::into_page(&text, &tables::of_operator(), report).expect("the page has a place for the operator");
-        std::fs::write(&page, text).expect("the page can be written");
-        say(&format!("the figures of the operator are in {page}"));
-    }
-}
-
-fn setting(name: &str, default: &str) -> String {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
-}
-
-pub fn say(what: &str) {
-    let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
-    eprintln!("{now} {what}");
-}
-
-/// What a program says with these arguments, on one line.
-pub fn answer(program: &Path, arguments: &[&str]) -> String {
-    let output = std::process::Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    String::from_utf8_lossy(&output.stdout).trim().replace('\n', " ")
 }

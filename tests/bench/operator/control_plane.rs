@@ -2,7 +2,6 @@
 //! this machine that ends with the measurement.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,8 +11,10 @@ use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::ground::first_line_of;
-use crate::{say, within};
+use crate::machine::say;
+use crate::support::ground::first_line_of;
+use crate::support::mysql::free_port;
+use crate::within;
 
 /// Whose requests are written down, one line each.
 pub const OPERATOR: &str = "system:serviceaccount:vitess-backup-operator:vitess-backup-operator";
@@ -214,9 +215,4 @@ fn scheduler(mut command: Command, folder: &Path, pki: &Path) -> Process {
 
 fn url(scheme: &str, port: u16) -> String {
     format!("{scheme}://127.0.0.1:{port}")
-}
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it has a number").port()
 }

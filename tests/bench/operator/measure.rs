@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::control_plane::{Process, free_port};
+use crate::control_plane::Process;
 use crate::fleet::OWN_NAMESPACE;
 use crate::proc::{Stat, peak_of, resident_of};
+use crate::support::mysql::free_port;
 
 /// The operator as a process of this machine.
 pub struct Operator {

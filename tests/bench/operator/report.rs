@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::answer;
+use crate::machine::{self, Line};
 use crate::measure::Requests;
 
 /// What was found with so many backups that have ended.
@@ -42,7 +42,7 @@ pub struct Load {
 }
 
 pub struct Report {
-    pub header: Vec<(&'static str, String)>,
+    pub header: Vec<Line>,
     pub sizes: Vec<Size>,
     /// Of one core, and over how long.
     pub idle: f64,
@@ -51,24 +51,15 @@ pub struct Report {
 }
 
 /// What ran where.
-pub fn header(binary: &Path, kubernetes: String, tablets: u32, took: Duration) -> Vec<(&'static str, String)> {
-    let commit = answer(Path::new("git"), &["describe", "--always", "--dirty"]);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let memory = field("/proc/meminfo", "MemTotal:").replace("kB", "").trim().parse().unwrap_or(0) >> 20;
+pub fn header(binary: &Path, kubernetes: String, tablets: u32, took: Duration) -> Vec<Line> {
     vec![
-        ("Date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
-        ("Operator", format!("{}, commit {commit}", answer(binary, &["--version"]))),
+        machine::date(),
+        machine::version("Operator", binary),
         ("Kubernetes", kubernetes),
         ("Tablets", format!("{tablets}, three of each shard, in one namespace")),
-        ("Machine", format!("{} × {}, {memory} GiB", cores, field("/proc/cpuinfo", "model name\t:"))),
-        ("Load", format!("{} after {} min", answer(Path::new("cat"), &["/proc/loadavg"]), took.as_secs() / 60)),
+        machine::machine(),
+        machine::load(took),
     ]
-}
-
-/// The first value under that name in a file of the kernel's.
-fn field(file: &str, name: &str) -> String {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
 }
 
 impl fmt::Display for Report {
