@@ -9,7 +9,7 @@ use super::draft::{
 };
 use super::observed::{EngineSeen, JobSeen, seconds_since};
 use super::{Action, Requeue, queue, recovery, report, retry};
-use crate::api::{EngineJob, FailureStatus, GoDuration, JobPurpose, Phase, PodTemplate};
+use crate::api::{EngineJob, FailureStatus, GoDuration, JobPurpose, Phase, PodTemplate, ProgressStatus};
 use crate::backup::failure::Reason;
 use crate::backup::report::Outcome;
 use crate::resources::names::{self, Lock};
@@ -255,9 +255,9 @@ fn end(draft: &mut Draft<'_>) -> Requeue {
     draft.status.job = None;
     draft.status.queue = None;
     draft.status.next_try_time = None;
-    if let Some(progress) = &mut draft.status.progress {
-        progress.summary = None;
-    }
+    let copied = draft.status.progress.take().map(|progress| ProgressStatus { summary: None, ..progress });
+    // Of a run that only waited nothing is left, and an empty object cannot be applied over one that was not.
+    draft.status.progress = copied.filter(|progress| *progress != ProgressStatus::default());
     let message = match draft.status.attempts.len() {
         0 => message,
         failed => format!("after {} tries: {message}", failed + 1),

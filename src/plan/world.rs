@@ -27,7 +27,7 @@ pub const UID: &str = "11112222-3333-4444-5555-666677778888";
 
 /// A run's object as the world needs it.
 pub trait Run {
-    type Status: Clone + PartialEq + std::fmt::Debug;
+    type Status: serde::Serialize + Clone + PartialEq + std::fmt::Debug;
     fn plan(&self, seen: &Observed, now: Timestamp) -> Plan<Self::Status>;
     fn meta(&mut self) -> &mut ObjectMeta;
     fn set_status(&mut self, status: Self::Status);
@@ -130,6 +130,7 @@ impl<K: Run> World<K> {
             self.act(action);
         }
         if let Some(status) = plan.status {
+            assert_can_be_applied("status", &serde_json::to_value(&status).unwrap());
             self.object.set_status(status);
         }
         self.events.extend(plan.events);
@@ -252,6 +253,18 @@ impl<K: Run> World<K> {
         assert_eq!(self.object.meta().finalizers.clone().unwrap_or_default(), Vec::<String>::new());
         assert!(self.seen.jobs.values().all(|job| job.expires), "Jobs may go");
         assert_eq!(self.object.run().job, None);
+    }
+}
+
+/// Server-side apply makes null of an object that has lost all that it had, and the definitions refuse that.
+fn assert_can_be_applied(path: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            assert!(!fields.is_empty(), "{path} is empty");
+            fields.iter().for_each(|(field, value)| assert_can_be_applied(&format!("{path}.{field}"), value));
+        }
+        Value::Array(items) => items.iter().for_each(|item| assert_can_be_applied(path, item)),
+        _ => {}
     }
 }
 

@@ -94,6 +94,27 @@ fn a_backup_that_fails_is_tried_again_where_everybody_can_see_it() {
     ground.delete("vitessbackupstorages.backup.vitess.io", "no-entry");
 }
 
+/// For a thing that is missing, until it is cancelled or its time is over.
+#[test]
+fn a_run_that_only_waits_ends_when_it_is_cancelled_and_when_it_has_waited_too_long() {
+    const NOBODY: &str = "waiting-for-nobody";
+    let ground = Ground::take();
+    ground.apply(&storage_yaml("main", "/"));
+    for (more, ends_as) in [("", "Cancelled"), ("  waitingDeadlines: {accepted: 5s}\n", "DeadlineExceeded")] {
+        ground.delete(BACKUPS, NOBODY);
+        ground.apply(&format!("{}{more}", backup_yaml(NOBODY, "main", 999, "Retain")));
+        if more.is_empty() {
+            let missing = |object: &Value| condition(object, "Accepted")["reason"] == "TabletNotFound";
+            ground.wait(BACKUPS, NOBODY, MINUTE, "waiting", missing);
+            ground.kubectl(&["patch", BACKUPS, NOBODY, "--type", "merge", "-p", r#"{"spec":{"cancel":true}}"#]);
+        }
+        let ended = ground.wait_finished(BACKUPS, NOBODY);
+        assert_eq!(ended["status"]["failure"]["reason"], ends_as, "{:#}", ended["status"]);
+        assert_eq!(condition(&ended, "Complete")["reason"], ends_as, "{:#}", ended["status"]);
+    }
+    ground.delete(BACKUPS, NOBODY);
+}
+
 #[test]
 fn an_operator_that_hangs_is_replaced_within_twenty_seconds_and_its_run_is_taken_on() {
     let ground = Ground::take_alone();
