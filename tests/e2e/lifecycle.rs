@@ -74,8 +74,10 @@ fn a_backup_that_is_cancelled_half_way_puts_its_tablet_back_and_the_next_in_line
 #[test]
 fn a_backup_that_fails_is_tried_again_where_everybody_can_see_it() {
     let ground = Ground::take();
-    ground.lib("tablet_exec 101 'mkdir -p /backups/no-entry && chmod 500 /backups/no-entry' vttablet");
-    ground.apply(&storage_yaml("no-entry", "/no-entry"));
+    // What an earlier run stored there would be a way in.
+    let root = format!("/no-entry-{}", std::process::id());
+    ground.lib(&format!("tablet_exec 101 'mkdir -p /backups{root} && chmod 500 /backups{root}' vttablet"));
+    ground.apply(&storage_yaml("no-entry", &root));
     ground.delete(BACKUPS, "tried-again");
     ground.apply(&format!("{}  retries: 2\n", backup_yaml("tried-again", "no-entry", 101, "Retain")));
     let failed_once = |object: &Value| object["status"]["attempts"][0]["failure"]["reason"] == "StorageDenied";
@@ -84,7 +86,7 @@ fn a_backup_that_fails_is_tried_again_where_everybody_can_see_it() {
     assert!(retrying["status"].get("failure").is_none(), "it has not failed yet: {:#}", retrying["status"]);
     assert!(ground.replicates(101), "between two tries the tablet serves");
 
-    ground.lib("tablet_exec 101 'chmod 700 /backups/no-entry' vttablet");
+    ground.lib(&format!("tablet_exec 101 'chmod 700 /backups{root}' vttablet"));
     let done = ground.wait_succeeded(BACKUPS, "tried-again");
     let attempts = done["status"]["attempts"].as_array().expect("the failed tries stay to be read").len();
     assert_eq!(done["status"]["launches"], attempts + 1, "{:#}", done["status"]);
