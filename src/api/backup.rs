@@ -51,19 +51,19 @@ use crate::topo::{KeyspaceShard, TabletAlias};
         "name exactly one of tablet (an alias such as zone1-0000000101) and shard (<keyspace>/<shard>, such as commerce/0)",
     ),
     schema::rule(
-        "has(self.backupName) || self.engine != 'xtrabackup' || (has(self.xtrabackup) && has(self.xtrabackup.user))",
+        "self.engine != 'xtrabackup' || has(self.backupName) || (has(self.xtrabackup) && has(self.xtrabackup.user))",
         "engine xtrabackup needs xtrabackup.user: set it to the MySQL user that XtraBackup logs in as, one identified by auth_socket",
     ),
     schema::rule(
-        "self.engine == 'xtrabackup' || !has(self.xtrabackup)",
+        "!has(self.xtrabackup) || self.engine == 'xtrabackup'",
         "xtrabackup has the options of engine xtrabackup: set engine: xtrabackup, or remove xtrabackup",
     ),
     schema::rule(
-        "self.engine == 'builtin' || !has(self.builtin)",
+        "!has(self.builtin) || self.engine == 'builtin'",
         "builtin has the options of engine builtin: set engine: builtin, or remove builtin",
     ),
     schema::rule(
-        "self.verify == 'Restore' || !has(self.drill)",
+        "!has(self.drill) || self.verify == 'Restore'",
         "drill has the options of verify: Restore: set verify: Restore, or remove drill",
     ),
     schema::rule(

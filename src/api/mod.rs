@@ -88,7 +88,9 @@ fn described(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 }
 
 /// Spells the rule that a spec stays as it is out for every field but `cancel`, the one that may be set later: CEL has no way
-/// to compare all but one, and a list written by hand would forget the next field.
+/// to compare all but one, and a list written by hand would forget the next field. The API server goes through that list only
+/// when something has changed: it runs the rule at every write of a status as well, and each field named in it costs as much
+/// as the spec has fields.
 fn but_for_cancel(spec: &mut JSONSchemaProps) {
     let Some(properties) = spec.properties.as_ref().filter(|properties| properties.contains_key("cancel")) else {
         return;
@@ -99,7 +101,8 @@ fn but_for_cancel(spec: &mut JSONSchemaProps) {
     let fields: Vec<String> = properties.keys().filter(|name| *name != "cancel").map(same).collect();
     for validation in spec.x_kubernetes_validations.iter_mut().flatten() {
         if validation.rule.contains(schema::UNCHANGED) {
-            validation.rule = validation.rule.replace(schema::UNCHANGED, &format!("({})", fields.join(" && ")));
+            let but_for_cancel = format!("({} || {})", schema::UNCHANGED, fields.join(" && "));
+            validation.rule = validation.rule.replace(schema::UNCHANGED, &but_for_cancel);
         }
     }
 }

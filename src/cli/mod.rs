@@ -12,6 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::backup::failure::Reason;
 
+mod allocator;
 mod arguments;
 mod backup;
 pub mod crd;
@@ -80,6 +81,7 @@ enum Command {
 
 /// Parses the process's arguments, runs the subcommand, and gives its exit code.
 pub fn main() -> ExitCode {
+    allocator::share_one_heap();
     let words = std::env::args_os().map(kebab_case).collect();
     let variable = std::env::var(environment_variable("on-pod-start")).ok();
     let arguments = match parse(words, variable.as_deref()) {

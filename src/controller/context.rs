@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 use super::backoff::Backoff;
 use super::events::Recorder;
 use super::held::{Held, Stores};
+use super::precedence::Precedence;
 use super::queue::Queue;
 use super::touched::Touched;
 use super::watched::Scopes;
@@ -28,6 +29,7 @@ pub struct Context {
     pub touched: Touched,
     pub queue: Queue,
     pub written: Written,
+    pub precedence: Precedence,
     /// What the watches have of Jobs, pods, locks and claims.
     pub watched: Scopes,
     /// And of our own objects.
@@ -50,6 +52,7 @@ impl Context {
             touched: Touched::default(),
             queue: Queue::default(),
             written: Written::default(),
+            precedence: Precedence::default(),
             watched: Scopes::default(),
             backups: Stores::default(),
             restores: Stores::default(),

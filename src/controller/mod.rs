@@ -17,6 +17,7 @@ mod kinds;
 mod leader;
 mod locks;
 mod observe;
+mod precedence;
 mod queue;
 mod reconcile;
 mod shelf;

@@ -15,6 +15,7 @@ use super::error::{Error, optional};
 use super::held::Held;
 use super::kinds::Run;
 use super::observe::By;
+use super::precedence::{self, Look};
 use super::{act, census, inventory, observe, status};
 use crate::api::{VitessBackup, VitessBackupStorage};
 use crate::plan::{self, Event, Plan, Requeue};
@@ -38,6 +39,9 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
     if context.written.is_ahead_of(object) {
         return Ok(Action::requeue(Backoff::outdated()));
     }
+    let Some(_turn) = context.precedence.turn(Look::at(object, now, has_engine(object, context))) else {
+        return Ok(Action::requeue(precedence::LATER));
+    };
     let (mut seen, by) = observe::run(context, object, now, By::Watches).await?; // network, where it is new
     let mut plan = object.plan(&seen, now); // no network
     if by == By::Watches && plan.is_grave() {
@@ -69,6 +73,12 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
         (Some(_), _) => Action::requeue(context.backoff.failed(&key(object))),
         (None, requeue) => action(requeue),
     })
+}
+
+/// Whether the watches have the Job of the run.
+fn has_engine<K: Run>(object: &K, context: &Context) -> bool {
+    let job = object.status().and_then(|status| K::run(status).job.as_ref());
+    job.is_some_and(|job| context.watched.have_job(&object.namespace().unwrap_or_default(), &job.name))
 }
 
 /// One look at a run as the watch holds it.

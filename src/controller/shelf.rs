@@ -74,6 +74,10 @@ impl<O: Resource + Serialize + DeserializeOwned> Shelf<O> {
         self.read(|kept| kept.objects.get(&(namespace.to_owned(), name.to_owned())).and_then(Packed::unpack))
     }
 
+    pub fn has(&self, namespace: &str, name: &str) -> bool {
+        self.read(|kept| kept.objects.contains_key(&(namespace.to_owned(), name.to_owned())))
+    }
+
     /// Those that have this key, in order of their names.
     pub fn of(&self, key: &str) -> Vec<O> {
         self.read(|kept| {

@@ -144,6 +144,11 @@ impl Scopes {
         scopes.iter().find(|watched| watched.scope.as_ref().is_none_or(|scope| scope == namespace)).cloned()
     }
 
+    /// Whether the watches have seen this Job of an engine.
+    pub fn have_job(&self, namespace: &str, name: &str) -> bool {
+        self.find(namespace).is_some_and(|watched| watched.jobs.has(namespace, name))
+    }
+
     /// How many engines run.
     pub fn engines(&self) -> usize {
         let scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
