@@ -84,9 +84,9 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>) -> Requeue {
             let failure = report::failure(&outcome, &log_tail);
             if failure.reason == format!("{:?}", Reason::InterruptedRun) {
                 // The tablet's data is not whole: no further try mends that, another restore does.
-                return not_recovered(draft, &failure.reason, format!("{}; {}", failure.message, failure.remedy));
+                return not_recovered(draft, &failure.reason, report::in_one_sentence(&failure));
             }
-            again(draft, &job, &failure.reason, &format!("{}; {}", failure.message, failure.remedy))
+            again(draft, &job, &failure.reason, &report::in_one_sentence(&failure))
         }
         Stage::NeverStarted(failure) | Stage::Lost(failure) => again(draft, &job, &failure.reason, &failure.message),
     }
@@ -105,6 +105,9 @@ fn launch_recover(draft: &mut Draft<'_>, template: Option<&PodTemplate>, job: &E
             Requeue::After(WATCH_ENGINE)
         }
         Err((reason, message)) => {
+            // The run has been on it, so that the alias is right.
+            let away = format!("tablet {alias} has no pod that stays: it is put back when it has one");
+            let message = if reason == "TabletNotFound" { away } else { message };
             draft.condition(TABLET_RECOVERED, "Unknown", reason, message);
             Requeue::After(PATIENTLY)
         }
