@@ -96,7 +96,7 @@ impl Reason {
             Self::TabletIsPrimary => (
                 "The tablet is the shard's primary, and would stop serving. Labels can be wrong; MySQL itself was \
                  asked.",
-                "Choose a replica, or set `allowPrimary: true`.",
+                "Choose a replica, or set `allowPrimary: true` of the VitessBackup (`--allow-primary`).",
             ),
             Self::DataPresent => (
                 "The target of a restore holds data already.",
@@ -111,7 +111,11 @@ impl Reason {
                  the time asked). A tablet never starts empty in this case.",
                 "`vitess-backup list` says what is wrong with each; take a new backup.",
             ),
-            Self::BackupNotFound => ("There is no backup of that name.", "Take the name from `vitess-backup list`."),
+            Self::BackupNotFound => (
+                "There is no backup of that name.",
+                "Take the name from the column BACKUP of `kubectl get vitessbackups.backup.vitess.io -o wide`, or from \
+                 `vitess-backup list`.",
+            ),
             Self::ManifestUnreadable => (
                 "The backup's MANIFEST is damaged, or was not written by Vitess or this operator.",
                 "Restore another backup.",
@@ -159,9 +163,11 @@ impl Reason {
                 "A complete backup of exactly that name exists; names are made of the time in seconds.",
                 "Take the backup again.",
             ),
-            Self::LastGoodBackup => {
-                ("The backup to remove is the shard's only complete one.", "Take another first, or say `--force`.")
-            }
+            Self::LastGoodBackup => (
+                "The backup to remove is the shard's only complete one.",
+                "Take another first; or annotate the object that is being deleted with \
+                 `backup.vitess.io/force-removal=true` (`--force`).",
+            ),
             Self::StorageUnreachable => (
                 "Storage does not answer, or broke off.",
                 "See that the volume is mounted, or that the server runs and its endpoint and certificate are right; \

@@ -14,6 +14,9 @@ use crate::progress::{Progress, Step};
 /// The largest termination message that the kubelet keeps, in bytes.
 pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
+/// The warning of a recovery that had nothing to put back.
+pub const NOTHING_TO_RECOVER: &str = "no interrupted run was found: nothing was done";
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
 pub enum Line {

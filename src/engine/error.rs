@@ -330,7 +330,7 @@ impl EngineError {
     fn xtrabackup_remedy(&self) -> &'static str {
         match self {
             Self::StripesUneven { .. } => {
-                "A stored stripe was cut short: restore another backup (--backup-name), and check the storage"
+                "A stored stripe was cut short: restore another backup (--backup-name; in a VitessRestore backup.name), and check the storage"
             }
             Self::XtrabackupNotFound { .. } => {
                 "Use a tablet image that has XtraBackup of the MySQL version's series, or say where it is (--xtrabackup-root-path; in a VitessBackup or VitessRestore xtrabackup.rootPath)"
@@ -369,10 +369,10 @@ impl EngineError {
             }
             Self::Interrupted(Cause::Signal(_)) => "Run it again when you want it done",
             Self::Interrupted(Cause::Deadline(_)) => {
-                "Allow more time (--deadline), or see in the log which step took so long"
+                "Allow more time (--deadline; in an object deadline), or see in the log which step took so long"
             }
             Self::TabletIsPrimary { .. } => {
-                "Choose a replica, or allow the primary (--allow-primary): the shard takes no writes meanwhile"
+                "Choose a replica, or allow the primary (--allow-primary; in a VitessBackup allowPrimary: true): with the builtin engine the shard takes no writes meanwhile"
             }
             Self::TabletLagging { .. } => {
                 "Wait until it has caught up, choose another tablet, or allow more (--max-replication-lag; in a VitessBackup maxReplicationLag)"
@@ -399,7 +399,7 @@ impl EngineError {
                 "See that vtctld and the tablet's vttablet answer; `vtctldclient GetTablet`, `ChangeTabletType` and `ReparentTablet` do by hand what is left to do"
             }
             Self::FilesNotCarried(_) => {
-                "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete)"
+                "Move these tables into the data directory, or leave them out knowingly (--allow-incomplete; in a VitessBackup builtin.allowIncomplete: true)"
             }
             Self::DirectoriesOverlap { .. } => {
                 "Give mysqld the directories of Vitess's my.cnf (data, innodb/data, innodb/logs), or back it up with Vitess's xtrabackup engine"
@@ -417,25 +417,27 @@ impl EngineError {
             }
             Self::FileChanged { .. } => "Find out what writes to a stopped mysqld's files, then take the backup again",
             Self::NoCompleteBackup { .. } => {
-                "Take a backup; see `vitess-backup list` for what is there, and remove what is broken"
+                "Take a backup; see what is there (`vitess-backup list`; in a cluster `kubectl get vitessbackups.backup.vitess.io`), and remove what is broken"
             }
-            Self::BackupNotFound { .. } => "See `vitess-backup list` for the names",
+            Self::BackupNotFound { .. } => {
+                "See `vitess-backup list` for the names, or in a cluster the column BACKUP of `kubectl get vitessbackups.backup.vitess.io -o wide`"
+            }
             Self::NothingToRestore { .. } => {
                 "Take a backup of the shard, or name the storage that has one; to start empty after all, remove what is in the tablet's directory"
             }
             Self::BackupUnusable(passed_over) => unusable_remedy(&passed_over.why),
-            Self::ManifestUnusable { .. } => "Restore another backup (--backup-name)",
+            Self::ManifestUnusable { .. } => "Restore another backup (--backup-name; in a VitessRestore backup.name)",
             Self::CompressionUnknown { .. } => {
-                "Give the command that decompresses it (--external-decompressor), or restore another backup (--backup-name)"
+                "Give the command that decompresses it (--external-decompressor), or restore another backup (--backup-name; in a VitessRestore backup.name)"
             }
             Self::EngineNotSupported { .. } => {
-                "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
+                "Restore it with Vitess itself, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin; in a VitessRestore allowedBackupEngines)"
             }
             Self::DumpElsewhere { .. } => {
-                "Restore it with Vitess's mysqlshell engine or MySQL Shell's util.loadDump, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin)"
+                "Restore it with Vitess's mysqlshell engine or MySQL Shell's util.loadDump, or choose a backup of another engine (--restore-from-backup-allowed-engines builtin; in a VitessRestore allowedBackupEngines)"
             }
             Self::HashMismatch { .. } => {
-                "The stored object is damaged: restore another backup (--backup-name), and check the storage"
+                "The stored object is damaged: restore another backup (--backup-name; in a VitessRestore backup.name), and check the storage"
             }
             Self::HashAbsent { .. } => {
                 "Vitess 22 and 23 could leave a hash out (issue 19336) and refuse such a backup too: restore another one"
@@ -456,9 +458,15 @@ impl EngineError {
             | Self::ObjectsUnexpected { .. }
             | Self::TablesCorrupt { .. }
             | Self::AssertionsFailed { .. } => self.verification_remedy(),
-            Self::BackupExists { .. } => "Use another --backup-time, or remove that backup first",
-            Self::LastGoodBackup { .. } => "Take another backup first, or remove it all the same (--force)",
-            Self::Compression { .. } => "Choose another --compression-engine-name or --compression-level",
+            Self::BackupExists { .. } => {
+                "Take it again under another time (--backup-time; an object is created again), or remove that backup first"
+            }
+            Self::LastGoodBackup { .. } => {
+                "Take another backup first, or remove it all the same (--force; on an object the annotation backup.vitess.io/force-removal=true)"
+            }
+            Self::Compression { .. } => {
+                "Choose another --compression-engine-name or --compression-level (in a VitessBackup compression)"
+            }
             Self::Storage(_)
             | Self::Mysqld(_)
             | Self::Topology(_)
@@ -512,13 +520,15 @@ fn sentence(remedy: &str) -> String {
 fn unusable_remedy(why: &Why) -> &'static str {
     match why {
         Why::Incomplete => "Restore another backup; remove this one when no run is writing it any more",
-        Why::ManifestUnreadable(_) => "Restore another backup (--backup-name)",
+        Why::ManifestUnreadable(_) => "Restore another backup (--backup-name; in a VitessRestore backup.name)",
         Why::EngineNotAllowed(_) => {
-            "Add its engine to --restore-from-backup-allowed-engines, or restore another backup"
+            "Add its engine to --restore-from-backup-allowed-engines (in a VitessRestore allowedBackupEngines), or restore another backup"
         }
         Why::Incremental => "Restore the full backup that it continues",
         Why::VersionIncompatible(_) => "Restore it onto a tablet of a MySQL version that can start on its data",
-        Why::TooNew(_) | Why::TimeUnknown(_) => "Ask for a later time, or name the backup (--backup-name)",
+        Why::TooNew(_) | Why::TimeUnknown(_) => {
+            "Ask for a later time, or name the backup (--backup-name; in a VitessRestore backup.name)"
+        }
     }
 }
 

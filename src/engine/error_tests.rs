@@ -130,6 +130,23 @@ fn each_failure_has_its_reason_and_says_what_to_do_next() {
 }
 
 #[test]
+fn who_has_an_object_and_no_flags_is_told_what_to_do_too() {
+    for (error, _) in all() {
+        let remedy = error.failure().remedy;
+        // What only a command line can be wrong about.
+        let by_hand = ["--help", "--tablet-dir"].iter().any(|flag| remedy.contains(flag));
+        let of_objects = ["in a Vitess", "an object"].iter().any(|words| remedy.contains(words));
+        assert!(!remedy.contains("--") || by_hand || of_objects, "{error}: {remedy}");
+    }
+    let remedy = |wanted: Reason| {
+        all().into_iter().find(|(_, reason)| *reason == wanted).map(|(error, _)| error.failure().remedy).unwrap()
+    };
+    assert!(remedy(Reason::TabletIsPrimary).contains("--allow-primary; in a VitessBackup allowPrimary: true"));
+    assert!(remedy(Reason::LastGoodBackup).contains("--force; on an object the annotation"));
+    assert!(remedy(Reason::BackupNotFound).contains("the column BACKUP of `kubectl get"));
+}
+
+#[test]
 fn a_hash_mismatch_names_the_file_the_object_and_both_hashes() {
     let (error, _) = all().into_iter().find(|(error, _)| matches!(error, EngineError::HashMismatch { .. })).unwrap();
     assert_eq!(

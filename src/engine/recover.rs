@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::backup::report::{Operation, Outcome, ReplicationOutcome};
+use crate::backup::report::{NOTHING_TO_RECOVER, Operation, Outcome, ReplicationOutcome};
 use crate::engine::builtin::{ClonePlace, MARKER};
 use crate::engine::catalogue::{self, Look};
 use crate::engine::journal::{self, Entry, Journal, JournalStep, NamedBackup, TabletState, TypeBefore};
@@ -29,7 +29,7 @@ impl RecoverDone {
     pub fn fill(self, outcome: &mut Outcome) {
         let Self { earlier, backup, replication, warnings } = self;
         if earlier.is_none() {
-            outcome.warnings.push("no interrupted run was found: nothing was done".to_owned());
+            outcome.warnings.push(NOTHING_TO_RECOVER.to_owned());
         }
         outcome.shard = backup.as_ref().map(|backup| backup.shard.to_string());
         outcome.backup_name = backup.map(|backup| backup.name);

@@ -21,7 +21,8 @@ pub struct Attached {
 pub fn storage<'a>(seen: &'a Observed, name: &str) -> Result<&'a VitessBackupStorage, Problem> {
     let missing = || {
         let text = format!(
-            "VitessBackupStorage {name} does not exist in this namespace: create it, or correct spec.storage.name"
+            "VitessBackupStorage {name} does not exist in this namespace: create it, or delete this object and create it with \
+             the right spec.storage.name"
         );
         ("StorageNotFound", text)
     };
@@ -41,7 +42,7 @@ pub fn tablet(seen: &Observed, alias: &TabletAlias) -> Result<Attached, Problem>
         let labels = &seen.settings.tablet_labels;
         let text = format!(
             "no pod of tablet {alias} in this namespace: a tablet is a pod with the label {}={} and {}={}{}; start it, or \
-             correct the alias",
+             delete this object and create it with the right alias",
             labels.cell,
             alias.cell(),
             labels.uid,

@@ -117,6 +117,10 @@ fn what_is_missing_is_a_condition_that_heals_by_itself() {
     let storage = world.seen.storage.take();
     world.settle();
     world.assert_condition(ACCEPTED, "False", "StorageNotFound");
+    // A spec cannot be changed: no remedy asks for that.
+    let otherwise = "or delete this object and create it with the right";
+    let message = world.condition(ACCEPTED).2;
+    assert!(message.ends_with(&format!("create it, {otherwise} spec.storage.name")), "{message}");
     assert_eq!(phase(&world), Phase::Pending);
     let run = world.object.status.clone().unwrap().run;
     assert_eq!(run.progress.unwrap().summary.as_deref(), Some("StorageNotFound"), "it shows in kubectl get");
@@ -128,7 +132,9 @@ fn what_is_missing_is_a_condition_that_heals_by_itself() {
     world.seen.tablets.clear();
     world.settle();
     world.assert_condition(ACCEPTED, "False", "TabletNotFound");
-    assert!(world.condition(ACCEPTED).2.contains("planetscale.com/tablet-uid=101"), "{}", world.condition(ACCEPTED).2);
+    let message = world.condition(ACCEPTED).2;
+    assert!(message.contains("planetscale.com/tablet-uid=101"), "{message}");
+    assert!(message.ends_with(&format!("start it, {otherwise} alias")), "{message}");
     assert_eq!(world.made.len(), 0);
     world.seen.tablets.push(tablet_pod(101));
     world.settle();
@@ -320,6 +326,8 @@ fn recovery_of_a_tablet_that_does_not_come_back_ends_too() {
     world.seen.tablets.clear();
     world.engine_dies();
     world.assert_condition("TabletRecovered", "Unknown", "TabletNotFound");
+    let message = world.condition("TabletRecovered").2;
+    assert_eq!(message, "tablet zone1-0000000101 has no pod that stays: it is put back when it has one");
     assert_eq!(phase(&world), Phase::Running);
     world.pass(Duration::from_secs(46 * 60));
     world.settle();
@@ -429,7 +437,13 @@ fn a_shards_only_complete_backup_is_removed_when_a_person_says_so_on_the_object(
     world.settle();
     world.engine_ends(failed(Operation::Remove, Reason::LastGoodBackup));
     world.assert_condition("Removed", "False", "LastGoodBackup");
-    assert!(world.condition("Removed").2.contains("backup.vitess.io/force-removal=true"));
+    let message = world.condition("Removed").2;
+    assert_eq!(
+        message,
+        "the data was not removed: it failed: take another backup, and the removal goes on by itself; trying again in 20 s \
+         (to remove it all the same, annotate this object with backup.vitess.io/force-removal=true; to let this object go and \
+         leave the data, annotate it with backup.vitess.io/skip-removal=true)"
+    );
     assert!(!world.gone && world.made.len() == 2);
     let force = [(names::ANNOTATION_FORCE_REMOVAL.to_owned(), "true".to_owned())].into();
     world.object.metadata.annotations = Some(force);
@@ -522,6 +536,8 @@ fn neither_a_terminating_namespace_nor_a_storage_that_is_gone_keeps_the_object_f
     world.settle();
     assert!(!world.gone);
     world.assert_condition("Removed", "False", "StorageNotFound");
+    let message = world.condition("Removed").2;
+    assert!(message.contains("VitessBackupStorage backups does not exist any more; put that right"), "{message}");
     world.pass(Duration::from_secs(11 * 60));
     world.settle();
     assert!(world.gone);

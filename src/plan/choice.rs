@@ -214,7 +214,7 @@ fn no_candidates(seen: &Observed, shard: &KeyspaceShard) -> Problem {
     let labels = &seen.settings.tablet_labels;
     let text = format!(
         "no pod of a replica, rdonly or spare tablet of {shard} in this namespace (by the labels {} and {}): start one, or \
-         correct spec.shard",
+         delete this object and create it with the right spec.shard",
         labels.keyspace, labels.shard
     );
     ("TabletNotFound", text)

@@ -11,7 +11,7 @@ use super::observed::{EngineSeen, Holder, Waiting};
 use super::world::{UID, World, failed, object, outcome, refused, succeeded};
 use crate::api::{Phase, RunStatus, VitessBackup, VitessRestore};
 use crate::backup::failure::Reason;
-use crate::backup::report::{Operation, Outcome, ReplicationOutcome, Verdict};
+use crate::backup::report::{NOTHING_TO_RECOVER, Operation, Outcome, ReplicationOutcome, Verdict};
 use crate::progress::Step;
 
 const ENGINE_RUNNING: &str = "EngineRunning";
@@ -77,6 +77,50 @@ fn a_backup_that_is_cancelled_half_way_is_stopped_and_its_tablet_put_back() {
     world.has_settled();
     assert_eq!(world.step(), Requeue::OnChange);
     assert_eq!(world.made.len(), 2);
+}
+
+#[test]
+fn whoever_stops_a_run_is_told_of_no_accident() {
+    let half_way = || {
+        let mut world = backup(json!({}));
+        world.settle();
+        world.engine_runs(Step::CopyingFiles);
+        world
+    };
+    let told = |world: &World<VitessBackup>, reason: &str| {
+        let event = world.events.iter().find(|event| event.reason == reason).cloned().unwrap();
+        (if event.warning { "Warning" } else { "Normal" }, event.note)
+    };
+    let as_it_was =
+        |why: &str| ("Normal", format!("the run was cancelled ({why}): seeing that the tablet is as it was"));
+    let nothing_to_do =
+        || Outcome { warnings: vec![NOTHING_TO_RECOVER.to_owned()], ..outcome(Operation::Recover, Verdict::Succeeded) };
+
+    let mut world = half_way();
+    world.object.spec.cancel = true;
+    world.settle();
+    assert_eq!(told(&world, "Recovering"), as_it_was("spec.cancel was set"));
+    world.engine_ends(nothing_to_do());
+    let text = "the engine that was told to stop had left the tablet as it should be";
+    assert_eq!(told(&world, "TabletRecovered"), ("Normal", text.to_owned()));
+    assert_eq!(world.condition("TabletRecovered").2, text);
+
+    let mut world = half_way();
+    world.delete();
+    world.settle();
+    assert_eq!(told(&world, "Recovering"), as_it_was("the object was deleted while its run was under way"));
+    world.engine_ends(put_back());
+    let text = "the run was stopped half-way, and what it had begun on the tablet is undone";
+    assert_eq!(told(&world, "TabletRecovered"), ("Normal", text.to_owned()));
+
+    // An engine that dies is one, also when the run is cancelled after that.
+    let mut world = half_way();
+    world.engine_dies();
+    let accident = "the engine was lost or failed half-way: putting the tablet back";
+    assert_eq!(told(&world, "Recovering"), ("Warning", accident.to_owned()));
+    world.object.spec.cancel = true;
+    world.engine_ends(nothing_to_do());
+    assert_eq!(told(&world, "TabletRecovered"), ("Normal", "an engine found the tablet as it should be".to_owned()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::run::{self, Stage};
 use super::{Action, Requeue, launch, report};
 use crate::api::{EngineJob, JobPurpose, Phase, PodTemplate};
 use crate::backup::failure::Reason;
-use crate::backup::report::{Outcome, ReplicationOutcome, Verdict};
+use crate::backup::report::{NOTHING_TO_RECOVER, Outcome, ReplicationOutcome, Verdict};
 use crate::topo::TabletAlias;
 
 const TRIES: i32 = 3;
@@ -30,10 +30,24 @@ pub fn is_needed(outcome: &Outcome) -> bool {
 pub fn begin(draft: &mut Draft<'_>) -> Requeue {
     draft.enter(Phase::Running);
     draft.condition(TABLET_RECOVERED, "Unknown", "Recovering", "an engine that puts the tablet back is about to run");
-    draft.warning("Recovering", "the engine was lost or failed half-way: putting the tablet back");
+    match told_to_stop(draft) {
+        Some(why) => {
+            let note = format!("the run was cancelled ({why}): seeing that the tablet is as it was");
+            draft.event("Recovering", note);
+        }
+        None => draft.warning("Recovering", "the engine was lost or failed half-way: putting the tablet back"),
+    }
     let number = before(draft) + 1;
     draft.intend(JobPurpose::Recover, number);
     Requeue::After(AT_ONCE)
+}
+
+/// Why the run was told to stop: by a person, so that nothing went wrong. An engine that something else told to stop (a node
+/// that is drained) says that it was cancelled too, and is an accident.
+fn told_to_stop<'a>(draft: &'a Draft<'_>) -> Option<&'a str> {
+    let by_a_person = draft.asked.cancel || draft.deleted_at().is_some();
+    let failure = draft.status.failure.as_ref().filter(|_| by_a_person)?;
+    (failure.reason == format!("{:?}", Reason::Cancelled)).then_some(failure.message.as_str())
 }
 
 /// How many recoveries earlier tries of the run can have had: each Job of a run has a name of its own.
@@ -62,16 +76,17 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>) -> Requeue {
         Stage::Ended { outcome, log_tail } => {
             report::replication(draft, &outcome);
             if outcome.verdict != Verdict::Failed {
-                draft.condition(TABLET_RECOVERED, "True", "Recovered", recovered(&outcome));
-                draft.event("TabletRecovered", recovered(&outcome));
+                let told = recovered(draft, &outcome);
+                draft.condition(TABLET_RECOVERED, "True", "Recovered", told.clone());
+                draft.event("TabletRecovered", told);
                 return run::fail(draft);
             }
             let failure = report::failure(&outcome, &log_tail);
             if failure.reason == format!("{:?}", Reason::InterruptedRun) {
                 // The tablet's data is not whole: no further try mends that, another restore does.
-                return not_recovered(draft, &failure.reason, format!("{}; {}", failure.message, failure.remedy));
+                return not_recovered(draft, &failure.reason, report::in_one_sentence(&failure));
             }
-            again(draft, &job, &failure.reason, &format!("{}; {}", failure.message, failure.remedy))
+            again(draft, &job, &failure.reason, &report::in_one_sentence(&failure))
         }
         Stage::NeverStarted(failure) | Stage::Lost(failure) => again(draft, &job, &failure.reason, &failure.message),
     }
@@ -90,6 +105,9 @@ fn launch_recover(draft: &mut Draft<'_>, template: Option<&PodTemplate>, job: &E
             Requeue::After(WATCH_ENGINE)
         }
         Err((reason, message)) => {
+            // The run has been on it, so that the alias is right.
+            let away = format!("tablet {alias} has no pod that stays: it is put back when it has one");
+            let message = if reason == "TabletNotFound" { away } else { message };
             draft.condition(TABLET_RECOVERED, "Unknown", reason, message);
             Requeue::After(PATIENTLY)
         }
@@ -121,7 +139,14 @@ fn is_over(draft: &Draft<'_>) -> bool {
     since.is_some_and(|since| seconds_since(since, draft.now) > LIMIT.as_secs())
 }
 
-fn recovered(outcome: &Outcome) -> String {
-    let rest = outcome.warnings.iter().fold(String::new(), |text, warning| text + "; " + warning);
-    format!("an engine found the tablet as it should be, or put it back{rest}")
+fn recovered(draft: &Draft<'_>, outcome: &Outcome) -> String {
+    let nothing_to_do = outcome.warnings.iter().any(|warning| warning == NOTHING_TO_RECOVER);
+    let text = match (told_to_stop(draft).is_some(), nothing_to_do) {
+        (true, true) => "the engine that was told to stop had left the tablet as it should be",
+        (true, false) => "the run was stopped half-way, and what it had begun on the tablet is undone",
+        (false, true) => "an engine found the tablet as it should be",
+        (false, false) => "an engine put right what the run had left half-done",
+    };
+    let rest = outcome.warnings.iter().filter(|warning| *warning != NOTHING_TO_RECOVER);
+    rest.fold(text.to_owned(), |text, warning| text + "; " + warning)
 }

@@ -53,12 +53,10 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
     let stored = match accept::storage(seen, storage_name) {
         Ok(stored) => stored,
         Err((reason, message)) => {
-            let since = draft.deleted_at().unwrap_or(draft.now);
-            if seconds_since(since, draft.now) > STORAGE_LIMIT.as_secs() {
-                return lift(draft, Some(format!("{what} stays in storage: {message}")));
-            }
-            draft.condition(REMOVED, "False", reason, format!("{what} cannot be removed: {message}"));
-            return Some(Requeue::After(PATIENTLY));
+            // It is not the name that is wrong: the backup was made there.
+            let gone = format!("VitessBackupStorage {storage_name} does not exist any more");
+            let message = if seen.storage.is_none() { gone } else { message };
+            return without_storage(draft, &what, reason, &message);
         }
     };
     if draft.forces_removal()
@@ -88,12 +86,32 @@ pub fn next(draft: &mut Draft<'_>, template: Option<&PodTemplate>, storage_name:
         }
         Stage::Ended { outcome, log_tail } => {
             let failure = report::failure(&outcome, &log_tail);
-            Some(again(draft, &job, &failure.reason, &format!("{}; {}", failure.message, failure.remedy)))
+            let message = if failure.reason == LAST_GOOD {
+                format!("{}: take another backup, and the removal goes on by itself", failure.message)
+            } else {
+                report::in_one_sentence(&failure)
+            };
+            Some(again(draft, &job, &failure.reason, &message))
         }
         Stage::NeverStarted(failure) | Stage::Lost(failure) => {
             Some(again(draft, &job, &failure.reason, &failure.message))
         }
     }
+}
+
+/// Waits for a storage that cannot be used, and lets the object go when that has taken too long.
+fn without_storage(draft: &mut Draft<'_>, what: &str, reason: &str, message: &str) -> Option<Requeue> {
+    let since = draft.deleted_at().unwrap_or(draft.now);
+    if seconds_since(since, draft.now) > STORAGE_LIMIT.as_secs() {
+        return lift(draft, Some(format!("{what} stays in storage: {message}")));
+    }
+    let minutes = STORAGE_LIMIT.as_secs() / 60;
+    let message = format!(
+        "{what} cannot be removed: {message}; put that right, or this object goes {minutes} minutes after its deletion and the \
+         data stays"
+    );
+    draft.condition(REMOVED, "False", reason, message);
+    Some(Requeue::After(PATIENTLY))
 }
 
 fn is_gone(outcome: &Outcome) -> bool {
@@ -110,8 +128,8 @@ fn again(draft: &mut Draft<'_>, job: &EngineJob, reason: &str, message: &str) ->
         String::new()
     };
     let message = format!(
-        "the data was not removed: {message}; trying again in {pause} s ({force}to let this object go without it, annotate it \
-         with {ANNOTATION_SKIP_REMOVAL}=true)"
+        "the data was not removed: {message}; trying again in {pause} s ({force}to let this object go and leave the data, \
+         annotate it with {ANNOTATION_SKIP_REMOVAL}=true)"
     );
     draft.condition(REMOVED, "False", reason, message.clone());
     draft.warning("RemovalFailed", message);

@@ -108,6 +108,11 @@ pub fn failure(outcome: &Outcome, log_tail: &[String]) -> FailureStatus {
     FailureStatus { reason, message, remedy, log_tail: log_tail.to_vec() }
 }
 
+/// What happened and what to do, for a text that goes on: without the full stop of the remedy.
+pub fn in_one_sentence(failure: &FailureStatus) -> String {
+    format!("{}; {}", failure.message, failure.remedy.trim_end_matches('.'))
+}
+
 /// The engine as MANIFESTs name it.
 pub fn engine_name(engine: BackupEngine) -> &'static str {
     match engine {

@@ -192,8 +192,8 @@ impl<'a> Next<'a> {
         let claim = &volume.claim_name;
         if !self.draft.seen.claims.contains_key(claim) {
             let text = format!(
-                "claim {claim} does not exist: create the PersistentVolumeClaim, or correct \
-                 spec.target.persistentVolumeClaim.claimName"
+                "claim {claim} does not exist: create the PersistentVolumeClaim, or delete this object and create it with the \
+                 right spec.target.persistentVolumeClaim.claimName"
             );
             return Err(("VolumeNotFound", text));
         }

@@ -193,7 +193,9 @@ fn the_keys_of_labels_are_settings() {
     world.seen.settings = std::sync::Arc::new(settings);
     world.settle();
     world.assert_condition("Accepted", "False", "TabletNotFound");
-    assert!(world.condition("Accepted").2.contains("example.com/keyspace"), "{}", world.condition("Accepted").2);
+    let message = world.condition("Accepted").2;
+    assert!(message.contains("example.com/keyspace"), "{message}");
+    assert!(message.ends_with("or delete this object and create it with the right spec.shard"), "{message}");
     let labels = [("keyspace", "commerce"), ("shard", "0"), ("cell", "zone1"), ("uid", "100"), ("type", "rdonly")];
     let pod = &mut world.seen.tablets[1];
     pod.metadata.labels = Some(labels.map(|(name, value)| (key(name), value.to_owned())).into());

@@ -96,7 +96,8 @@ impl Next<'_> {
         };
         if let Some(claim) = topology::claims(self.spec).into_iter().find(|claim| !seen.claims.contains_key(*claim)) {
             let text = format!(
-                "claim {claim} does not exist: correct spec.zookeeper.dataDirectory, which names the claims of a ZooKeeper's pod"
+                "claim {claim} does not exist: delete this object and create it with the right \
+                 spec.zookeeper.dataDirectory, which names the claims of a ZooKeeper's pod"
             );
             return Err(("VolumeNotFound", text));
         }

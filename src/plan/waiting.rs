@@ -23,7 +23,7 @@ pub const WAITS: &[Wait] = &[
     heals(
         "StorageNotFound",
         "`spec.storage.name` names no VitessBackupStorage of the namespace.",
-        "Create it, or create the run again with the right name.",
+        "Create it, or delete the object and create it with the right `spec.storage.name`: a spec cannot be changed.",
     ),
     stays("StorageInvalid", "The storage names no service or several, or no volume.", "Correct the storage's spec."),
     heals("VolumeNotFound", "A claim that the spec names does not exist.", "Create the PersistentVolumeClaim."),
@@ -41,7 +41,8 @@ pub const WAITS: &[Wait] = &[
     heals(
         "TabletNotFound",
         "No pod has the labels of the tablet, or of a replica or rdonly tablet of the shard.",
-        "Start one; check the alias or shard, and the label keys (`tablets.labels` of the chart).",
+        "Start one; check the label keys (`tablets.labels` of the chart); where alias or shard is wrong, delete the object and \
+         create it with the right one.",
     ),
     heals("TabletNotReady", "The tablet's pod is not Ready.", "Wait; or see why with `kubectl describe pod`."),
     heals("TabletNotScheduled", "The tablet's pod is on no node yet.", "See `kubectl describe pod`."),
