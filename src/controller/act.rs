@@ -84,13 +84,17 @@ pub async fn carry_out<K: Run>(
 }
 
 /// That the object is still the one that the plan was made from. What is written to the object says so by itself; a Job cannot, and
-/// an operator whose watch has been silent for a while would make one again for a run that another operator has ended.
+/// an operator whose watch has been silent for a while would make one again for a run that another operator has ended. What this
+/// operator has just written itself need not be asked about.
 async fn is_as_planned<K: Run>(context: &Context, object: &K, since: Option<&str>) -> Result<(), Error> {
+    let planned = since.map(str::to_owned).or_else(|| object.resource_version());
+    if planned.as_ref().is_some_and(|version| context.written.is_fresh(object, version)) {
+        return Ok(());
+    }
     let api: Api<kube::core::PartialObjectMeta<K>> =
         Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let what = format!("{} {}", K::KIND, object.name_any());
     let found = optional(api.get_metadata(&object.name_any()).await).map_err(Error::api("read", &what))?;
-    let planned = since.map(str::to_owned).or_else(|| object.resource_version());
     match found {
         Some(found) if found.resource_version() == planned => Ok(()),
         _ => Err(Error::Outdated { what }),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use kube::Client;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::DeserializeGuard;
-use kube::{Resource, ResourceExt};
+use kube::{Client, Resource};
 
 use super::backoff::Backoff;
 use super::events::Recorder;
@@ -29,7 +30,7 @@ pub struct Context {
     pub touched: Touched,
     pub queue: Queue,
     pub written: Written,
-    pub precedence: Precedence,
+    pub precedence: Arc<Precedence>,
     /// What the watches have of Jobs, pods, locks and claims.
     pub watched: Scopes,
     /// And of our own objects.
@@ -37,13 +38,13 @@ pub struct Context {
     pub restores: Stores<Held<VitessRestore>>,
     pub topology_backups: Stores<Held<VitessTopologyBackup>>,
     pub storages: Stores<DeserializeGuard<VitessBackupStorage>>,
-    recorder: Recorder,
+    recorder: Arc<Recorder>,
 }
 
 impl Context {
     /// `instance` is the operator's own pod, for events.
     pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: Option<String>) -> Arc<Self> {
-        let recorder = Recorder::new(client.clone(), instance);
+        let recorder = Arc::new(Recorder::new(client.clone(), instance));
         Arc::new(Self {
             client,
             settings: Arc::new(settings),
@@ -52,7 +53,7 @@ impl Context {
             touched: Touched::default(),
             queue: Queue::default(),
             written: Written::default(),
-            precedence: Precedence::default(),
+            precedence: Arc::default(),
             watched: Scopes::default(),
             backups: Stores::default(),
             restores: Stores::default(),
@@ -62,16 +63,29 @@ impl Context {
         })
     }
 
-    /// Publishes events, and logs them. One that cannot be published must not make a reconcile fail.
+    /// Publishes events, and logs them. One that cannot be published must not make a reconcile fail. While many runs wait for
+    /// their engines, events go out after these.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, events: &[Event]) {
-        let reference = object.object_ref(&());
-        let each = events.iter().map(async |event| {
-            let Event { warning, reason, note } = event;
+        for Event { warning, reason, note } in events {
             tracing::info!(event = *reason, warning, "{note}");
-            if let Err(error) = self.recorder.publish(event, &reference).await {
-                tracing::warn!(%error, object = object.name_any(), reason, "cannot publish an event");
-            }
+        }
+        let out = publish(self.recorder.clone(), object.object_ref(&()), events.to_vec(), Timestamp::now());
+        if events.is_empty() || !self.precedence.is_contended() {
+            return out.await;
+        }
+        let precedence = self.precedence.clone();
+        tokio::spawn(async move {
+            precedence.calm().await;
+            out.await;
         });
-        futures::future::join_all(each).await;
     }
+}
+
+async fn publish(recorder: Arc<Recorder>, regarding: ObjectReference, events: Vec<Event>, now: Timestamp) {
+    let each = events.iter().map(async |event| {
+        if let Err(error) = recorder.publish(event, &regarding, now).await {
+            tracing::warn!(%error, object = regarding.name, reason = event.reason, "cannot publish an event");
+        }
+    });
+    futures::future::join_all(each).await;
 }

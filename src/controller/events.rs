@@ -32,14 +32,14 @@ impl Recorder {
         Self { client, instance: instance.unwrap_or_else(|| OPERATOR.to_owned()), number: AtomicU32::new(0) }
     }
 
-    /// Publishes one event about an object.
+    /// Publishes one event about an object, of something that happened `now`.
     ///
     /// # Errors
     /// When the API server does not take it.
-    pub async fn publish(&self, event: &Event, regarding: &ObjectReference) -> Result<(), kube::Error> {
+    pub async fn publish(&self, event: &Event, regarding: &ObjectReference, now: Timestamp) -> Result<(), kube::Error> {
         let namespace = regarding.namespace.as_deref().unwrap_or("default");
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let told = told(event, regarding, &self.instance, Timestamp::now(), number);
+        let told = told(event, regarding, &self.instance, now, number);
         Api::<KubeEvent>::namespaced(self.client.clone(), namespace).create(&PostParams::default(), &told).await?;
         Ok(())
     }

@@ -2,9 +2,10 @@
 //! engine has just been launched, of which nothing is to be told but that it starts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::time::sleep;
 
 use super::kinds::Run;
 use crate::plan::observed::seconds_since;
@@ -13,7 +14,7 @@ use crate::plan::observed::seconds_since;
 const AT_A_TIME: usize = 4;
 /// How soon to try again.
 pub const LATER: Duration = Duration::from_secs(1);
-/// Who was launched longer ago than this steps aside no more.
+/// Who was launched longer ago than this, in seconds, steps aside no more.
 const YOUNG: u64 = 30;
 
 #[derive(Debug, Default)]
@@ -75,9 +76,21 @@ impl Precedence {
         };
         let under_way = counted.fetch_add(1, Ordering::Relaxed);
         let turn = Turn(Some(counted));
-        let waits =
-            look == Look::Young && under_way >= AT_A_TIME && self.launching.load(Ordering::Relaxed) >= AT_A_TIME;
+        let waits = look == Look::Young && under_way >= AT_A_TIME && self.is_contended();
         (!waits).then_some(turn)
+    }
+
+    /// Whether many runs wait for their engines.
+    pub fn is_contended(&self) -> bool {
+        self.launching.load(Ordering::Relaxed) >= AT_A_TIME
+    }
+
+    /// Waits until that is over, or has gone on for long.
+    pub async fn calm(&self) {
+        let begun = Instant::now();
+        while self.is_contended() && begun.elapsed().as_secs() < YOUNG {
+            sleep(LATER).await;
+        }
     }
 }
 
