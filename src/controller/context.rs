@@ -32,7 +32,7 @@ pub struct Context {
     pub written: Written,
     pub precedence: Arc<Precedence>,
     /// What the watches have of Jobs, pods, locks and claims.
-    pub watched: Scopes,
+    pub watched: Arc<Scopes>,
     /// And of our own objects.
     pub backups: Stores<Held<VitessBackup>>,
     pub restores: Stores<Held<VitessRestore>>,
@@ -54,7 +54,7 @@ impl Context {
             queue: Queue::default(),
             written: Written::default(),
             precedence: Arc::default(),
-            watched: Scopes::default(),
+            watched: Arc::default(),
             backups: Stores::default(),
             restores: Stores::default(),
             topology_backups: Stores::default(),
@@ -70,12 +70,12 @@ impl Context {
             tracing::info!(event = *reason, warning, "{note}");
         }
         let out = publish(self.recorder.clone(), object.object_ref(&()), events.to_vec(), Timestamp::now());
-        if events.is_empty() || !self.precedence.is_contended() {
+        if events.is_empty() || !self.precedence.is_contended(self.watched.podless_jobs()) {
             return out.await;
         }
-        let precedence = self.precedence.clone();
+        let (precedence, watched) = (self.precedence.clone(), self.watched.clone());
         tokio::spawn(async move {
-            precedence.calm().await;
+            precedence.calm(|| watched.podless_jobs()).await;
             out.await;
         });
     }

@@ -1,5 +1,5 @@
-//! Whose turn it is when more is asked of the API server than it can do: runs that have no engine yet go before those whose
-//! engine has just been launched, of which nothing is to be told but that it starts.
+//! Whose turn it is when more is asked of the API server than it can do: runs that have no engine yet, and Jobs that have no pod,
+//! go before runs whose engine has just been launched, of which nothing is to be told but that it starts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -67,8 +67,8 @@ impl Look {
 }
 
 impl Precedence {
-    /// `None` when the look is to step aside.
-    pub fn turn(&self, look: Look) -> Option<Turn<'_>> {
+    /// `None` when the look is to step aside. `podless` is how many Jobs wait for their pods.
+    pub fn turn(&self, look: Look, podless: usize) -> Option<Turn<'_>> {
         let counted = match look {
             Look::Other => return Some(Turn(None)),
             Look::Launching => &self.launching,
@@ -76,19 +76,19 @@ impl Precedence {
         };
         let under_way = counted.fetch_add(1, Ordering::Relaxed);
         let turn = Turn(Some(counted));
-        let waits = look == Look::Young && under_way >= AT_A_TIME && self.is_contended();
+        let waits = look == Look::Young && under_way >= AT_A_TIME && self.is_contended(podless);
         (!waits).then_some(turn)
     }
 
     /// Whether many runs wait for their engines.
-    pub fn is_contended(&self) -> bool {
-        self.launching.load(Ordering::Relaxed) >= AT_A_TIME
+    pub fn is_contended(&self, podless: usize) -> bool {
+        self.launching.load(Ordering::Relaxed) + podless >= AT_A_TIME
     }
 
     /// Waits until that is over, or has gone on for long.
-    pub async fn calm(&self) {
+    pub async fn calm(&self, podless: impl Fn() -> usize) {
         let begun = Instant::now();
-        while self.is_contended() && begun.elapsed().as_secs() < YOUNG {
+        while self.is_contended(podless()) && begun.elapsed().as_secs() < YOUNG {
             sleep(LATER).await;
         }
     }
@@ -104,18 +104,19 @@ mod tests {
     #[test]
     fn who_has_just_been_launched_steps_aside_for_who_has_not_and_nobody_else_does() {
         let precedence = Precedence::default();
-        let young: Vec<_> = (0..AT_A_TIME + 3).map(|_| precedence.turn(Look::Young)).collect();
+        let young: Vec<_> = (0..AT_A_TIME + 3).map(|_| precedence.turn(Look::Young, 0)).collect();
         assert!(young.iter().all(Option::is_some), "while nothing is launched");
-        let launching: Vec<_> = (0..100).map(|_| precedence.turn(Look::Launching)).collect();
+        let launching: Vec<_> = (0..100).map(|_| precedence.turn(Look::Launching, 0)).collect();
         assert!(launching.iter().all(Option::is_some));
-        assert!(precedence.turn(Look::Young).is_none());
-        assert!(precedence.turn(Look::Other).is_some());
+        assert!(precedence.turn(Look::Young, 0).is_none());
+        assert!(precedence.turn(Look::Other, 0).is_some());
         drop(young);
-        let again: Vec<_> = (0..AT_A_TIME).map(|_| precedence.turn(Look::Young)).collect();
+        let again: Vec<_> = (0..AT_A_TIME).map(|_| precedence.turn(Look::Young, 0)).collect();
         assert!(again.iter().all(Option::is_some), "some always go on");
-        assert!(precedence.turn(Look::Young).is_none());
+        assert!(precedence.turn(Look::Young, 0).is_none());
         drop(launching);
-        assert!(precedence.turn(Look::Young).is_some());
+        assert!(precedence.turn(Look::Young, 0).is_some());
+        assert!(precedence.turn(Look::Young, AT_A_TIME).is_none(), "Jobs wait for their pods");
     }
 
     #[test]

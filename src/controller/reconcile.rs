@@ -39,7 +39,8 @@ async fn one_run<K: Run>(object: &K, context: &Context) -> Result<Action, Error>
     if context.written.is_ahead_of(object) {
         return Ok(Action::requeue(Backoff::outdated()));
     }
-    let Some(_turn) = context.precedence.turn(Look::at(object, now, has_engine(object, context))) else {
+    let look = Look::at(object, now, has_engine(object, context));
+    let Some(_turn) = context.precedence.turn(look, context.watched.podless_jobs()) else {
         return Ok(Action::requeue(precedence::LATER));
     };
     let (mut seen, by) = observe::run(context, object, now, By::Watches).await?; // network, where it is new

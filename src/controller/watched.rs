@@ -33,6 +33,8 @@ pub const PAGE: u32 = 200;
 
 /// The key of engine pods that run.
 const RUNNING: &str = "running";
+/// The key of engines' Jobs that have no pod yet.
+const PODLESS: &str = "podless";
 
 /// Something that may be what a run or a storage waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +103,9 @@ impl Watched {
         Self {
             scope: scope.map(str::to_owned),
             begun: Instant::now(),
-            jobs: Shelf::by(move |job: &Job| owner(job.labels()).into_iter().collect()),
+            jobs: Shelf::by(move |job: &Job| {
+                owner(job.labels()).into_iter().chain(is_podless(job).then(|| PODLESS.to_owned())).collect()
+            }),
             engines: Shelf::by(move |pod: &Pod| {
                 owner(pod.labels()).into_iter().chain(is_running(pod).then(|| RUNNING.to_owned())).collect()
             }),
@@ -119,6 +123,15 @@ impl Watched {
 
 fn is_running(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
+/// Whether the Job's controller has not made a pod yet.
+fn is_podless(job: &Job) -> bool {
+    job.metadata.deletion_timestamp.is_none()
+        && job.status.as_ref().is_none_or(|status| {
+            let pods = [status.active, status.succeeded, status.failed];
+            pods.iter().flatten().all(|pods| *pods == 0) && status.conditions.is_none()
+        })
 }
 
 /// The scopes that are watched.
@@ -147,6 +160,12 @@ impl Scopes {
     /// Whether the watches have seen this Job of an engine.
     pub fn have_job(&self, namespace: &str, name: &str) -> bool {
         self.find(namespace).is_some_and(|watched| watched.jobs.has(namespace, name))
+    }
+
+    /// How many Jobs wait for their pods.
+    pub fn podless_jobs(&self) -> usize {
+        let scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        scopes.iter().map(|watched| watched.jobs.count(PODLESS)).sum()
     }
 
     /// How many engines run.
