@@ -10,8 +10,10 @@ use tokio::time::sleep;
 use super::kinds::Run;
 use crate::plan::observed::seconds_since;
 
-/// How many looks of either kind are under way at a time before any steps aside.
-const AT_A_TIME: usize = 4;
+/// How many have to wait for their engines before anything steps aside for them.
+const MANY: usize = 4;
+/// How many looks at young runs go on all the same at a time: each writes a status, which costs the API server more than a pod.
+const YOUNG_AT_A_TIME: usize = 1;
 /// How soon to try again.
 pub const LATER: Duration = Duration::from_secs(1);
 /// Who was launched longer ago than this, in seconds, steps aside no more.
@@ -61,6 +63,10 @@ impl Look {
         if !has_engine && job.is_none_or(|job| job.uid.is_none()) {
             return Self::Launching;
         }
+        // A change that nobody has looked at yet: to cancel, say.
+        if run.status().is_some_and(|status| K::run(status).observed_generation != run.meta().generation) {
+            return Self::Other;
+        }
         let launched = job.and_then(|job| job.launch_time.as_ref()).map(|time| seconds_since(time.0, now));
         if launched.is_some_and(|seconds| seconds < YOUNG) { Self::Young } else { Self::Other }
     }
@@ -76,13 +82,13 @@ impl Precedence {
         };
         let under_way = counted.fetch_add(1, Ordering::Relaxed);
         let turn = Turn(Some(counted));
-        let waits = look == Look::Young && under_way >= AT_A_TIME && self.is_contended(podless);
+        let waits = look == Look::Young && under_way >= YOUNG_AT_A_TIME && self.is_contended(podless);
         (!waits).then_some(turn)
     }
 
     /// Whether many runs wait for their engines.
     pub fn is_contended(&self, podless: usize) -> bool {
-        self.launching.load(Ordering::Relaxed) + podless >= AT_A_TIME
+        self.launching.load(Ordering::Relaxed) + podless >= MANY
     }
 
     /// Waits until that is over, or has gone on for long.
@@ -104,19 +110,19 @@ mod tests {
     #[test]
     fn who_has_just_been_launched_steps_aside_for_who_has_not_and_nobody_else_does() {
         let precedence = Precedence::default();
-        let young: Vec<_> = (0..AT_A_TIME + 3).map(|_| precedence.turn(Look::Young, 0)).collect();
+        let young: Vec<_> = (0..YOUNG_AT_A_TIME + 3).map(|_| precedence.turn(Look::Young, 0)).collect();
         assert!(young.iter().all(Option::is_some), "while nothing is launched");
         let launching: Vec<_> = (0..100).map(|_| precedence.turn(Look::Launching, 0)).collect();
         assert!(launching.iter().all(Option::is_some));
         assert!(precedence.turn(Look::Young, 0).is_none());
         assert!(precedence.turn(Look::Other, 0).is_some());
         drop(young);
-        let again: Vec<_> = (0..AT_A_TIME).map(|_| precedence.turn(Look::Young, 0)).collect();
+        let again: Vec<_> = (0..YOUNG_AT_A_TIME).map(|_| precedence.turn(Look::Young, 0)).collect();
         assert!(again.iter().all(Option::is_some), "some always go on");
         assert!(precedence.turn(Look::Young, 0).is_none());
         drop(launching);
         assert!(precedence.turn(Look::Young, 0).is_some());
-        assert!(precedence.turn(Look::Young, AT_A_TIME).is_none(), "Jobs wait for their pods");
+        assert!(precedence.turn(Look::Young, MANY).is_none(), "Jobs wait for their pods");
     }
 
     #[test]
@@ -139,6 +145,8 @@ mod tests {
         assert_eq!(look(json!({"phase": "Pending", "job": job(None, soon)}), true), Look::Young);
         assert_eq!(look(json!({"phase": "Running", "job": job(Some("j"), soon)}), true), Look::Young);
         assert_eq!(look(json!({"phase": "Running", "job": job(Some("j"), "2026-11-22T09:59:49Z")}), true), Look::Other);
+        let changed = json!({"phase": "Running", "job": job(Some("j"), soon), "observedGeneration": 1});
+        assert_eq!(look(changed, true), Look::Other, "its spec is another one");
         let failed = json!({"phase": "Running", "job": job(None, soon), "failure": {"reason": "EngineLost", "message": "", "remedy": ""}});
         assert_eq!(look(failed, false), Look::Other, "a tablet may have to be put back");
         assert_eq!(look(json!({"phase": "Succeeded"}), false), Look::Other);
