@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn who_has_just_been_launched_steps_aside_for_who_has_not_and_nobody_else_does() {
         let precedence = Precedence::default();
-        let young: Vec<_> = (0..YOUNG_AT_A_TIME + 3).map(|_| precedence.turn(Look::Young, 0)).collect();
+        let young: Vec<_> = (0..4).map(|_| precedence.turn(Look::Young, 0)).collect();
         assert!(young.iter().all(Option::is_some), "while nothing is launched");
         let launching: Vec<_> = (0..100).map(|_| precedence.turn(Look::Launching, 0)).collect();
         assert!(launching.iter().all(Option::is_some));
