@@ -51,7 +51,7 @@ pub enum Look {
 impl Look {
     /// `has_engine` says whether the Job of the run is there.
     pub fn at<K: Run>(run: &K, now: Timestamp, has_engine: bool) -> Self {
-        if run.is_record() || run.follows_pods() || !run.lives() || run.phase().is_final() {
+        if run.is_record() || run.follows_pods() || run.phase().is_final() {
             return Self::Other;
         }
         if run.meta().deletion_timestamp.is_some()

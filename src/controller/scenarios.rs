@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::fake_server::FakeServer;
+use super::precedence::Look;
 use super::shelf::Shelf;
 use super::watched::Feed;
 use super::{Context, Error, reconcile};
@@ -182,6 +183,25 @@ async fn a_run_asks_for_nothing_that_a_watch_has_but_its_storage_and_its_log() {
     let may = |line: &str| ["/log", STORAGE].iter().any(|end| line.ends_with(end));
     assert!(reads.iter().all(|line| may(line)), "{reads:#?}");
     assert!(asked.len() <= 23, "{} requests for one run: {asked:#?}", asked.len());
+}
+
+#[tokio::test]
+async fn a_run_that_has_just_been_launched_steps_aside_while_others_wait_for_their_engines() {
+    let shell = Shell::with_a_backup();
+    let watches = Watches::begin(&shell);
+    for _ in 0..2 {
+        shell.reconcile().await.unwrap();
+        watches.catch_up(&shell);
+    }
+    assert_ne!(shell.server.get(JOB), None);
+    shell.server.requests();
+    let others: Vec<_> = (0..4).map(|_| shell.context.precedence.turn(Look::Launching, 0)).collect();
+    let another_young = shell.context.precedence.turn(Look::Young, 0);
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.server.requests(), Vec::<String>::new());
+    drop((others, another_young));
+    shell.reconcile().await.unwrap();
+    assert_eq!(shell.status()["job"]["uid"], shell.server.get(JOB).unwrap()["metadata"]["uid"], "it is looked at now");
 }
 
 #[tokio::test]
