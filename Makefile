@@ -31,6 +31,12 @@ INTEGRATION := $(filter-out e2e api_server,$(patsubst tests/%.rs,%,$(wildcard te
 # Those that mostly wait for mysqld to start and to stop, so that others can run beside them; about half of all the time
 WAITING := $(filter builtin carried drill killed unruly_mysqld,$(INTEGRATION))
 
+# Tests make and remove many files, which mysqld syncs besides: a quarter of their time, unless the files are in memory. TMPDIR, when it
+# is set, is where they are instead.
+IN_MEMORY := $(shell awk '/^MemAvailable/ {exit $$2 < 12 * 2 ^ 20}' /proc/meminfo && \
+  df --output=fstype,avail /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$2 > 8 * 2 ^ 20 {print "/dev/shm"}')
+test-unit test-integration: export TMPDIR := $(or $(TMPDIR),$(IN_MEMORY),/tmp)
+
 say = @printf '%s %s\n' "$$(date +%T)" "$(1)" >&2
 
 .PHONY: help

@@ -203,7 +203,7 @@ fn assert_serves_as_a_replica(ground: &Ground, uid: u32) {
 /// through all of them.
 #[test]
 fn a_run_that_something_goes_wrong_around_ends_as_if_nothing_had_been_and_its_engine_has_run_once() {
-    let faults: [(&str, fn()); 4] = [
+    let faults: [(&str, fn()); 5] = [
         (
             "killed after each write",
             an_operator_that_is_killed_after_each_of_its_writes_ends_its_runs_as_one_that_is_left_alone,
@@ -216,6 +216,7 @@ fn a_run_that_something_goes_wrong_around_ends_as_if_nothing_had_been_and_its_en
             "API server away",
             an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and_to_be_reported,
         ),
+        ("node silent", a_node_that_falls_silent_is_noticed_within_a_minute_and_its_run_goes_on_when_it_speaks_again),
         ("two operators", two_operators_that_both_act_launch_one_engine_for_each_run),
     ];
     let drawn = faults.choose(&mut StdRng::seed_from_u64(matrix::seed())).filter(|_| !matrix::is_whole());
@@ -394,6 +395,47 @@ fn an_api_server_that_is_away_for_a_minute_leaves_runs_under_way_to_end_well_and
     for (kind, name) in [(RESTORES, "in-outage"), ("persistentvolumeclaim", "in-outage")] {
         ground.delete(kind, name);
     }
+}
+
+/// The kubelet says nothing for a while, as when the node has lost its network; every pod goes on.
+fn a_node_that_falls_silent_is_noticed_within_a_minute_and_its_run_goes_on_when_it_speaks_again() {
+    const SILENT: u64 = 75;
+    let ground = Ground::take_alone();
+    ground.apply(&storage_yaml("silence", &format!("/silence-{}", std::process::id())));
+    ground.delete(BACKUPS, "through-silence");
+    let size = take(&ground, "before-silence", "silence", 101)["status"]["sizeBytes"].as_u64().expect("a size");
+    let slowly = format!("  bandwidthLimit: {}Ki\n", size / (SILENT + 30) / 1024);
+    ground.apply(&format!("{}{slowly}", backup_yaml("through-silence", "silence", 102, "Retain")));
+    let copies = |object: &Value| object["status"]["progress"]["step"] == "CopyingFiles";
+    let copying = ground.wait(BACKUPS, "through-silence", MINUTE, "copying files", copies);
+
+    let (silent, speaks_again) = (Instant::now(), ground.lib_and_afterwards("freeze_kubelet", &["thaw_kubelet"]));
+    let is_noticed = |object: &Value| condition(object, "EngineRunning")["reason"] == "NodeUnreachable";
+    let noticed = ground.wait(BACKUPS, "through-silence", MINUTE, "known to be silent", is_noticed);
+    println!("noticed {:?} after the kubelet's last word", silent.elapsed());
+    let told = condition(&noticed, "EngineRunning");
+    assert_eq!((&told["status"], &noticed["status"]["phase"]), (&"Unknown".into(), &"Running".into()), "{told:#}");
+    let message = told["message"].as_str().expect("a message");
+    assert!(message.contains("kubectl delete node"), "it says what to do when the node is gone for good: {message}");
+    std::thread::sleep(Duration::from_secs(SILENT).saturating_sub(silent.elapsed()));
+    let waits = ground.get(BACKUPS, "through-silence").expect("the backup");
+    assert_eq!((&waits["status"]["phase"], waits["status"].get("failure")), (&"Running".into(), None), "{waits:#}");
+
+    drop(speaks_again);
+    let done = ground.wait_succeeded(BACKUPS, "through-silence");
+    let status = &done["status"];
+    assert_eq!(status["launches"], 1, "one engine: {status:#}");
+    assert_eq!(status["backupName"], copying["status"]["backupName"]);
+    assert!(status.get("failure").is_none() && status.get("attempts").is_none(), "{status:#}");
+    assert_eq!(condition(&done, "Replicating")["status"], "True", "{status:#}");
+    wait_settled(&ground, BACKUPS, "through-silence");
+    assert_no_lock_is_held(&ground);
+    ground.lib("both_operators_ready");
+    for uid in [101, 102] {
+        ground.lib(&format!("wait_serving {uid}"));
+        assert_serves_as_a_replica(&ground, uid);
+    }
+    ground.assert_same_rows_as_primary(102);
 }
 
 /// Two backups of tablets and one of their shard, which take turns, and one of the topology server.

@@ -13,7 +13,7 @@ pub const SERVERS: [&str; 7] = [
 /// And these with `VBO_MATRIX=whole` (`make test-all`).
 pub const MORE_SERVERS: [&str; 1] = ["Ceph: radosgw"];
 
-/// The services that every fault is tried with.
+/// The services that every fault is tried with: with one of them, drawn by `VBO_SEED`, or with `VBO_MATRIX=whole` with each.
 pub const SERVICES: [&str; 3] = ["S3", "Azure Blob", "GCS"];
 
 pub const SURVIVED: &str = "survived";

@@ -116,7 +116,7 @@ image_ref() {
 }
 
 KUBERNETES_VERSION=$(sed -n 's|^\tk8s.io/kubernetes v||p' "$GROUND/kubernetes/go.mod")
-KUBE_RECIPE=("$GROUND"/kubernetes/{go.mod,go.sum,*.go,pause/*.go,build.sh})
+KUBE_RECIPE=("$GROUND"/kubernetes/{go.mod,go.sum,*.go,kubectl/*.go,pause/*.go,build.sh})
 KUBE_BIN=$VBO_CACHE/built/kubernetes/$(recipe_key "$KUBERNETES_VERSION" "${KUBE_RECIPE[@]}")
 
 _ours=$VBO_CACHE/state

@@ -166,6 +166,14 @@ api_server_away() {
   await 60 "the API server to answer" kubectl --request-timeout=5s get --raw /readyz
 }
 
+# freeze_kubelet: the kubelet does nothing any more and says nothing, as when the node has lost its network, and every pod goes on;
+# thaw_kubelet lets it go on.
+freeze_kubelet() {
+  [ -z "$KUBECONFIG_GIVEN" ] || { say "the kubelet of a cluster that was given is not ours to stop"; return 1; }
+  in_node pkill -STOP -x kubelet
+}
+thaw_kubelet() { in_node pkill -CONT -x kubelet; }
+
 signal_operator() {
   local id
   id=$(operator_container "$2") || return 1
