@@ -48,8 +48,8 @@ use control_plane::ControlPlane;
 use fleet::{Fleet, NAMESPACE};
 use kubelet::Kubelet;
 use machine::{publish, say, setting};
-use measure::{Audit, Operator};
-use report::{Load, Report, Size, percentile, total};
+use measure::{Audit, Meter, Operator};
+use report::{Floor, Load, Report, Size, percentile, total};
 
 /// How long the operator has to come to rest.
 const REST: Duration = Duration::from_secs(15);
@@ -105,17 +105,18 @@ async fn bench() {
         kubelet,
         probes: 0,
         choice,
+        plane,
     };
     let floor = stage.floor().await;
     let (sizes, operator) = stage.grow().await;
     let idle = stage.idle(&operator).await;
-    let load = Load { floor, ..stage.load(&operator).await };
+    let load = stage.load(&operator).await;
     operator.stop();
-    let Stage { choice, .. } = &stage;
+    let Stage { choice, plane, .. } = &stage;
     let version = plane.client.apiserver_version().await.expect("the API server answers").git_version;
     let tablets = (choice.running + 1) * fleet::TABLETS;
     let header = report::header(&choice.binary, version, tablets, begun.elapsed());
-    let report = Report { header, sizes, idle, idle_for: choice.seconds, load };
+    let report = Report { header, sizes, idle, idle_for: choice.seconds, floor, load };
     publish("the operator", &tables::of_operator(), &report.to_string());
 }
 
@@ -128,21 +129,31 @@ struct Stage {
     fleet: Fleet,
     kubelet: Arc<Kubelet>,
     probes: u32,
+    plane: ControlPlane,
 }
 
 impl Stage {
+    /// Measures the control plane, ourselves and the operator, if there is one.
+    fn meter(&self, operator: Option<&Operator>) -> Meter {
+        let others = operator.map(|operator| ("the operator", operator.id()));
+        let others = others.into_iter().chain([("the benchmark, which is the kubelet too", std::process::id())]);
+        Meter::start(self.plane.processes().chain(others))
+    }
+
     /// From a Job's creation to its pod while no operator runs: as many Jobs as there will be backups, at their rate.
-    async fn floor(&self) -> Vec<Duration> {
+    async fn floor(&self) -> Floor {
         let Choice { running, .. } = self.choice;
         self.fleet.make_floor().await;
         let of_job = |pod: &PartialObjectMeta<Pod>| pod.labels().get(fleet::JOB_OF).cloned();
         let pods = watch::<Pod>(&self.fleet.client, fleet::FLOOR, fleet::JOB_OF, of_job);
+        let meter = self.meter(None);
         let (made, _) = self.at_the_rate(async |name: &str, _| self.fleet.make_job(name).await).await;
         within("the pods of Jobs", 300, async || pods.lock().expect("nobody panicked").len() >= running as usize).await;
+        let cost = meter.read();
         let pods = pods.lock().expect("nobody panicked");
-        let floor: Vec<Duration> = made.iter().map(|(name, made)| pods[name] - *made).collect();
-        say(&format!("without an operator 99 of 100 Jobs have a pod after {:.3} s", percentile(&floor, 99)));
-        floor
+        let to_pod: Vec<Duration> = made.iter().map(|(name, made)| pods[name] - *made).collect();
+        say(&format!("without an operator 99 of 100 Jobs have a pod after {:.3} s", percentile(&to_pod, 99)));
+        Floor { to_pod, cost }
     }
 
     /// Restarts the operator with ever more backups that have ended; it runs when the last are there.
@@ -209,10 +220,12 @@ impl Stage {
     async fn load(&self, operator: &Operator) -> Load {
         let Choice { running, rate, seconds, .. } = self.choice;
         self.kubelet.hold();
-        let from = self.audit.mark();
+        let (from, meter) = (self.audit.mark(), self.meter(Some(operator)));
         let (applied, applied_in) =
             self.at_the_rate(async |name: &str, number| self.fleet.apply(name, number).await).await;
         say(&format!("{running} were applied in {:.1} s", applied_in.as_secs_f64()));
+        within("their pods", 300, async || applied.iter().all(|(name, _)| self.seen.pod(name).is_some())).await;
+        let cost = meter.read();
         within("all to run", 300, async || {
             operator.metric("vitess_backup_queue_runs", "phase=\"Running\"").await >= f64::from(running)
                 && self.kubelet.running() >= running as usize
@@ -243,9 +256,9 @@ impl Stage {
         Load {
             runs: running,
             rate,
-            floor: Vec::new(),
             to_job,
             to_pod,
+            cost,
             applied_in,
             resident,
             cpu,

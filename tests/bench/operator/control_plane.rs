@@ -70,7 +70,7 @@ pub struct ControlPlane {
     folder: PathBuf,
     admin: PathBuf,
     // In the order in which they end.
-    _processes: [Process; 4],
+    processes: [Process; 4],
 }
 
 impl ControlPlane {
@@ -107,7 +107,7 @@ impl ControlPlane {
         within("the controllers", 60, async || accounts.get("default").await.is_ok()).await;
         say("the control plane is up");
         let processes = [scheduler, controllers, api_server, etcd.0];
-        Self { client, folder: folder.to_owned(), admin, _processes: processes }
+        Self { client, folder: folder.to_owned(), admin, processes }
     }
 
     /// A kubeconfig with the same cluster and this token.
@@ -118,6 +118,11 @@ impl ControlPlane {
         let path = self.folder.join("operator.kubeconfig");
         std::fs::write(&path, serde_json::to_string(&config).expect("JSON, which is YAML")).expect("it can be written");
         path
+    }
+
+    /// What it consists of, by name and process id.
+    pub fn processes(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.processes.iter().rev().map(|process| (process.name, process.id()))
     }
 
     /// Where the API server writes down what the operator asks.

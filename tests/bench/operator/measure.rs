@@ -43,9 +43,13 @@ impl Operator {
         resident_of(pid).zip(peak_of(pid)).expect("the operator runs")
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// All that it has used so far, on all its threads.
     pub fn cpu(&self) -> Duration {
-        Stat::of(self.process.id()).filter(|stat| !stat.is_over).expect("the operator runs").cpu
+        cpu_of(self.id())
     }
 
     /// The sum of a metric over all series that have these labels.
@@ -61,6 +65,25 @@ impl Operator {
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         Ok(text)
+    }
+}
+
+/// CPU time that a process has used so far, on all its threads.
+fn cpu_of(pid: u32) -> Duration {
+    Stat::of(pid).filter(|stat| !stat.is_over).expect("it runs").cpu
+}
+
+/// The CPU time of several processes from a moment on.
+pub struct Meter(Vec<(&'static str, u32, Duration)>);
+
+impl Meter {
+    pub fn start(processes: impl Iterator<Item = (&'static str, u32)>) -> Self {
+        Self(processes.map(|(name, pid)| (name, pid, cpu_of(pid))).collect())
+    }
+
+    /// What each has used since.
+    pub fn read(&self) -> Vec<(&'static str, Duration)> {
+        self.0.iter().map(|(name, pid, before)| (*name, cpu_of(*pid).saturating_sub(*before))).collect()
     }
 }
 

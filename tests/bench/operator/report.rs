@@ -17,15 +17,26 @@ pub struct Size {
     pub peak: u64,
 }
 
+/// CPU time of each process.
+pub type Cost = Vec<(&'static str, Duration)>;
+
+/// What was found while Jobs were made and no operator ran, as many as there were backups later.
+pub struct Floor {
+    /// From a Job's creation to its pod.
+    pub to_pod: Vec<Duration>,
+    /// From the first Job to the last pod.
+    pub cost: Cost,
+}
+
 /// What was found while backups were applied and ran.
 pub struct Load {
     pub runs: u32,
     pub rate: u32,
-    /// From a Job's creation to its pod where no operator ran.
-    pub floor: Vec<Duration>,
     /// From just before the apply to the Job, and to the pod.
     pub to_job: Vec<Duration>,
     pub to_pod: Vec<Duration>,
+    /// From the first apply to the last pod.
+    pub cost: Cost,
     /// When the last was applied, after the first.
     pub applied_in: Duration,
     /// With all of them running.
@@ -47,6 +58,7 @@ pub struct Report {
     /// Of one core, and over how long.
     pub idle: f64,
     pub idle_for: Duration,
+    pub floor: Floor,
     pub load: Load,
 }
 
@@ -64,7 +76,7 @@ pub fn header(binary: &Path, kubernetes: String, tablets: u32, took: Duration) -
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { header, sizes, idle, idle_for, load } = self;
+        let Self { header, sizes, idle, idle_for, floor, load } = self;
         writeln!(f, "| | |\n|---|---|")?;
         for (name, value) in header {
             writeln!(f, "| {name} | {value} |")?;
@@ -86,7 +98,7 @@ impl fmt::Display for Report {
         let what = format!("from apply to pod, 99th percentile of {} at {rate} a second, s", to_pod.len());
         aim(f, &what, percentile(to_pod, 99), 1.0)?;
         growth(f, sizes)?;
-        load.write(f)
+        load.write(f, floor)
     }
 }
 
@@ -116,20 +128,22 @@ fn growth(f: &mut fmt::Formatter<'_>, sizes: &[Size]) -> fmt::Result {
 }
 
 impl Load {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            runs, applied_in, floor, to_job, to_pod, cpu, requests_per_second, requests, held, held_for, ..
-        } = self;
+    fn write(&self, f: &mut fmt::Formatter<'_>, floor: &Floor) -> fmt::Result {
+        let Self { runs, applied_in, to_job, to_pod, cpu, requests_per_second, requests, held, held_for, .. } = self;
         writeln!(f, "\n### From apply to pod\n\n| To | Median, s | 99th percentile, s | Most, s |\n|---|---|---|---|")?;
         for (what, times) in [
             ("the engine's Job, by the operator", to_job),
             ("its pod, by the Job's controller", to_pod),
-            ("for comparison: the pod of a Job as small as can be, made at the same rate without an operator", floor),
+            (
+                "for comparison: the pod of a Job as small as can be, made at the same rate without an operator",
+                &floor.to_pod,
+            ),
         ] {
             let figures = [50, 99, 100].map(|part| number(percentile(times, part)));
             writeln!(f, "| {what} | {} |", figures.join(" | "))?;
         }
         writeln!(f, "\n{runs} were applied in {} s.", number(applied_in.as_secs_f64()))?;
+        self.write_cost(f, floor)?;
         writeln!(f, "\n### While {runs} run\n\n| What | Measured |\n|---|---|")?;
         writeln!(f, "| CPU, % of a core over {} s | {} |", held_for.as_secs(), number(*cpu))?;
         writeln!(f, "| requests a second | {} |", number(*requests_per_second))?;
@@ -143,6 +157,29 @@ impl Load {
         let rest = rest.iter().map(|(_, count)| **count).sum();
         writeln!(f, "| all others | {} |", number(per(rest, *runs)))?;
         writeln!(f, "| of all these, for progress while {runs} ran | {} |", number(per(*held, *runs)))
+    }
+}
+
+impl Load {
+    /// All that the machine works for, which decides how many a second it can take.
+    fn write_cost(&self, f: &mut fmt::Formatter<'_>, floor: &Floor) -> fmt::Result {
+        let Self { runs, rate, cost, .. } = self;
+        let each = |time: Duration| time.as_secs_f64() * 1000.0 / f64::from(*runs);
+        let all = |cost: &Cost| cost.iter().map(|(_, time)| *time).sum::<Duration>();
+        writeln!(
+            f,
+            "\n### CPU time until the pod is there\n\n| Process | For each Job without an operator, ms | For each backup, ms |"
+        )?;
+        writeln!(f, "|---|---|---|")?;
+        for (process, time) in cost {
+            let of_floor = floor.cost.iter().find(|(one, _)| one == process);
+            let of_floor = of_floor.map_or("–".to_owned(), |(_, time)| number(each(*time)));
+            writeln!(f, "| {process} | {of_floor} | {} |", number(each(*time)))?;
+        }
+        let (least, whole) = (each(all(&floor.cost)), each(all(cost)));
+        writeln!(f, "| all of them | {} | {} |", number(least), number(whole))?;
+        let cores = |each: f64| number(each * f64::from(*rate) / 1000.0);
+        writeln!(f, "| cores that {rate} a second take | {} | {} |", cores(least), cores(whole))
     }
 }
 
