@@ -5,6 +5,8 @@
 
 #[path = "chart/alerts.rs"]
 mod alerts;
+#[path = "chart/dashboard.rs"]
+mod dashboard;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
 #[path = "chart/promtool.rs"]

@@ -84,7 +84,7 @@ fn alerts(settings: &[&str]) -> Vec<Alert> {
     parse::<PrometheusRule>(&rules[0]).spec.groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
-fn dashboard() -> Value {
+pub fn dashboard() -> Value {
     let maps = of_kind(&render(ALL), "ConfigMap");
     assert_eq!(maps[0]["metadata"]["labels"]["grafana_dashboard"], "1");
     serde_json::from_str(maps[0]["data"]["vitess-backup.json"].as_str().unwrap()).unwrap()
@@ -100,7 +100,7 @@ fn queries(dashboard: &Value) -> Vec<String> {
 }
 
 /// The metrics of a query, each with the labels that it is selected by.
-fn metrics(query: &str) -> Vec<(String, Vec<String>)> {
+pub fn metrics(query: &str) -> Vec<(String, Vec<String>)> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Vec::new();
     for (at, _) in query.match_indices("vitess_backup_") {
