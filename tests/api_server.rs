@@ -1,9 +1,14 @@
-//! What a real API server makes of our CustomResourceDefinitions: which specs it refuses, and with which words.
+//! What a real API server makes of our CustomResourceDefinitions: which specs it refuses, and with which words; of the chart's
+//! roles: who may do what.
 //!
-//! Needs a cluster (KUBECONFIG) in which definitions may be created, and fails without one; `make test-e2e` starts the test
-//! ground and runs it there. Objects are created as dry runs, in a namespace of the test's own.
+//! Needs a cluster (KUBECONFIG) in which namespaces, roles and bindings may be created, and fails without one; `make test-e2e`
+//! starts the test ground and runs it there. Objects of our kinds are created as dry runs, in a namespace of the test's own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
+
+#[path = "api_server/rights.rs"]
+mod rights;
+mod support;
 
 use std::path::Path;
 
@@ -35,11 +40,7 @@ impl Server {
             let waited = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
             waited.expect("the chart's definitions: run make test-e2e").expect("a definition that is established");
         }
-        let namespace: Namespace =
-            serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-                .unwrap();
-        let apply = PatchParams::apply("api-server-test").force();
-        Api::<Namespace>::all(client.clone()).patch(NAMESPACE, &apply, &Patch::Apply(namespace)).await.unwrap();
+        make_namespace(&client, NAMESPACE).await;
         Self { client }
     }
 
@@ -58,6 +59,12 @@ impl Server {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+async fn make_namespace(client: &Client, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let apply = PatchParams::apply("api-server-test").force();
+    Api::<Namespace>::all(client.clone()).patch(name, &apply, &Patch::Apply(namespace)).await.unwrap();
 }
 
 #[allow(clippy::needless_pass_by_value)] // callers write the value in place

@@ -1,17 +1,24 @@
 //! The Helm chart, rendered by the real Helm: what it refuses, and what it would put into a cluster.
 
 // clippy.toml allows these in tests, which to clippy are only the `#[test]` functions themselves.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "chart/alerts.rs"]
+mod alerts;
+#[path = "chart/dashboard.rs"]
+mod dashboard;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
+#[path = "chart/promtool.rs"]
+mod promtool;
 #[path = "chart/releases.rs"]
 mod releases;
+#[path = "support/chart.rs"]
+mod rendered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -25,7 +32,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use vitess_backup::resources::rbac;
 
-const CHART: &str = "charts/vitess-backup-operator";
+use rendered::{CHART, grants, helm, kind, policy, render_release, root, text};
 
 /// Settings that between them go through every branch of the templates.
 const SETTINGS: &[&[&str]] = &[
@@ -417,35 +424,9 @@ fn the_notes_give_the_next_command_for_the_namespace_that_is_watched() {
 
 // --- Helm ------------------------------------------------------------------------------------------------------------
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs the Helm of the test ground, which is built first when it is not there.
-fn helm(arguments: &[&str], settings: &[&str]) -> Output {
-    Command::new(root().join("tests/e2e/ground/helm.sh"))
-        .current_dir(root())
-        .args(arguments)
-        .args(settings.iter().flat_map(|setting| ["--set", *setting]))
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// The objects of release `test` in namespace `backup-system`.
 fn render(settings: &[&str]) -> Vec<Value> {
-    let output = helm(&["template", "test", CHART, "--namespace", "backup-system"], settings);
-    assert!(output.status.success(), "{settings:?}: {}", text(&output.stderr));
-    let documents: Vec<Option<Value>> =
-        serde_saphyr::from_multiple(&text(&output.stdout)).unwrap_or_else(|error| panic!("{settings:?}: {error}"));
-    documents.into_iter().flatten().collect()
-}
-
-fn kind(object: &Value) -> &str {
-    object["kind"].as_str().unwrap()
+    render_release("test", "backup-system", settings)
 }
 
 fn identity(object: &Value) -> String {
@@ -477,27 +458,6 @@ fn reread<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
 
 fn rules(role: &Value) -> Vec<PolicyRule> {
     parse::<Vec<PolicyRule>>(&role["rules"])
-}
-
-fn policy(rule: &rbac::Rule) -> PolicyRule {
-    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    PolicyRule {
-        api_groups: Some(vec![rule.api_group.to_owned()]),
-        resources: Some(owned(rule.resources)),
-        verbs: owned(rule.verbs),
-        ..PolicyRule::default()
-    }
-}
-
-/// `group/resource: verb` of a rule, in no order.
-fn grants(rule: &PolicyRule) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for group in rule.api_groups.iter().flatten() {
-        for resource in rule.resources.iter().flatten() {
-            found.extend(rule.verbs.iter().map(|verb| format!("{group}/{resource}: {verb}")));
-        }
-    }
-    found
 }
 
 fn pod(objects: &[Value]) -> PodTemplateSpec {

@@ -6,8 +6,10 @@
 // Every test binary uses a part of this.
 #![allow(dead_code)]
 
+pub mod chart;
 pub mod container;
 pub mod ground;
+pub mod kubernetes;
 pub mod mariadb;
 pub mod matrix;
 pub mod mysql;

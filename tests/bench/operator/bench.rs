@@ -50,6 +50,7 @@ use kubelet::Kubelet;
 use machine::{publish, say, setting};
 use measure::{Audit, Meter, Operator};
 use report::{Floor, Load, Report, Size, percentile, total};
+use support::kubernetes::within;
 
 /// How long the operator has to come to rest.
 const REST: Duration = Duration::from_secs(15);
@@ -340,13 +341,4 @@ where
 
 fn percent(cpu: Duration, of: Duration) -> f64 {
     cpu.as_secs_f64() / of.as_secs_f64() * 100.0
-}
-
-/// Waits until it is so.
-pub async fn within(what: &str, seconds: u64, mut is_so: impl AsyncFnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(seconds);
-    while !is_so().await {
-        assert!(Instant::now() < until, "gave up waiting for {what}");
-        sleep(Duration::from_millis(100)).await;
-    }
 }

@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::control_plane::Process;
 use crate::fleet::OWN_NAMESPACE;
 use crate::proc::{Stat, peak_of, resident_of};
+use crate::support::kubernetes::Process;
 use crate::support::mysql::free_port;
 
 /// The operator as a process of this machine.
