@@ -1,11 +1,15 @@
 //! What a real API server makes of our CustomResourceDefinitions: which specs it refuses, and with which words; of the chart's
-//! roles: who may do what.
+//! roles: who may do what; and what the operator makes of definitions that are older than it.
 //!
 //! Needs a cluster (KUBECONFIG) in which namespaces, roles and bindings may be created, and fails without one; `make test-e2e`
 //! starts the test ground and runs it there. Objects of our kinds are created as dry runs, in a namespace of the test's own.
+//! Older definitions are nothing for a cluster that others use: they have an API server of their own, of the test ground's
+//! programs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
+#[path = "api_server/definitions.rs"]
+mod definitions;
 #[path = "api_server/rights.rs"]
 mod rights;
 mod support;

@@ -9,7 +9,7 @@ use kube::Client;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::error::{Error, optional};
+use super::error::Error;
 use crate::api::{GROUP, VERSION};
 use crate::plan::definitions::{self, Lacking};
 
@@ -55,7 +55,11 @@ async fn document(client: &Client) -> Result<Option<Value>, Error> {
         what: path.clone(),
         source: Box::new(kube::Error::HttpError(error)),
     })?;
-    optional(client.request::<Value>(request).await).map_err(Error::api("read", path))
+    match client.request::<Value>(request).await {
+        // Of a group that it does not serve the API server says so in plain text, without the reason that an object's 404 has.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        answer => answer.map(Some).map_err(Error::api("read", path)),
+    }
 }
 
 #[cfg(test)]
@@ -72,8 +76,17 @@ mod tests {
         let server = FakeServer::default();
         let begun = Instant::now();
         let refusal = check(&server.client()).await.unwrap_err();
-        assert!(refusal.contains("VitessBackup is not installed"), "{refusal}");
+        assert!(refusal.contains("VitessBackup is not served as v1alpha1"), "{refusal}");
         assert!(begun.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn of_a_group_that_is_not_served_everything_lacks_whatever_the_refusal_is_called() {
+        let server = FakeServer::default();
+        // As kube reads a body that is not a Status.
+        server.fail(&format!("GET {DOCUMENT}"), 404, "Failed to parse error data", "404 page not found");
+        let lacking = lacking(&server.client()).await.unwrap();
+        assert_eq!(lacking, definitions::lacking(None));
     }
 
     #[tokio::test(start_paused = true)]

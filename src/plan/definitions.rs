@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::api;
 
-/// What of our definitions the cluster lacks: field paths by kind; `None` for a kind that is not there at all. Empty: the
-/// cluster's are these, or newer ones.
+/// What of our definitions the cluster lacks: field paths by kind; `None` for a kind that is not there at all, or in other
+/// versions only. Empty: the cluster's are these, or newer ones.
 pub type Lacking = BTreeMap<String, Option<Vec<String>>>;
 
 /// Compares our definitions with what the API server serves of the group, as its OpenAPI v3 document says; `None`: it serves
@@ -36,7 +36,7 @@ pub fn refusal(lacking: &Lacking) -> Option<String> {
         return None;
     }
     let of_kind = |(kind, paths): (&String, &Option<Vec<String>>)| match paths {
-        None => format!("{kind} is not installed"),
+        None => format!("{kind} is not served as {}", api::VERSION),
         Some(paths) => {
             let more = paths.len().saturating_sub(SHOWN);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -141,6 +141,6 @@ mod tests {
     fn what_is_not_installed_is_said_to_be_so() {
         let all = lacking(None);
         assert_eq!(all.len(), api::custom_resource_definitions().len());
-        assert!(refusal(&all).unwrap().contains("VitessBackup is not installed"));
+        assert!(refusal(&all).unwrap().contains("VitessBackup is not served as v1alpha1"));
     }
 }
