@@ -27,7 +27,7 @@ fn definitions_before() -> Vec<CustomResourceDefinition> {
 fn serve_only_as_v1alpha0(definition: &mut CustomResourceDefinition) {
     let versions = &mut definition.spec.versions;
     let mut earlier = versions[0].clone();
-    earlier.name = "v1alpha0".to_owned();
+    "v1alpha0".clone_into(&mut earlier.name);
     earlier.storage = false;
     versions[0].served = false;
     versions.push(earlier);

@@ -44,13 +44,13 @@ fn altered(rules: &Value, change: Change) -> (Value, BTreeSet<String>) {
 }
 
 /// The expression with another number at its end, after the last comparison.
-fn threshold(rule: &Value, change: fn(f64) -> f64) -> Option<(&'static str, Value)> {
+fn threshold(rule: &Value, change: fn(f64) -> f64) -> (&'static str, Value) {
     let expr = rule["expr"].as_str().unwrap();
     let at = [" > ", " == "].iter().filter_map(|sign| Some(expr.rfind(sign)? + sign.len())).max().unwrap();
     let (before, rest) = expr.split_at(at);
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     let (number, after) = rest.split_at(end);
-    Some(("expr", format!("{before}{}{after}", change(number.parse().unwrap())).into()))
+    ("expr", format!("{before}{}{after}", change(number.parse().unwrap())).into())
 }
 
 /// What is hardly a difference to a person, and more than a minute.
@@ -122,8 +122,8 @@ fn what_an_alert_says_is_whole() {
 #[test]
 fn the_cases_notice_another_threshold_and_another_time() {
     let changes: [(&str, Change); 4] = [
-        ("a lower threshold", |rule| threshold(rule, |number| number - little(number))),
-        ("a higher threshold", |rule| threshold(rule, |number| number + little(number))),
+        ("a lower threshold", |rule| Some(threshold(rule, |number| number - little(number)))),
+        ("a higher threshold", |rule| Some(threshold(rule, |number| number + little(number)))),
         ("no `for`", |rule| rule.get("for").map(|_| ("for", "0s".into()))),
         ("a longer `for`", |rule| Some(("for", format!("{}1s", rule.get("for")?.as_str().unwrap()).into()))),
     ];
