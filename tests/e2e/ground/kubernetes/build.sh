@@ -39,7 +39,7 @@ COREDNS_VERSION=$(sed -n 's|^require github.com/coredns/coredns v||p' "$GROUND/k
 export GROUND KUBERNETES_VERSION COREDNS_VERSION GO_COMPILER=$QUICK_GO
 if [ "${1:-}" = measured ]; then
   export GO_COMPILER=-gcflags='all=-dwarf=false'
-  cached kubernetes-measured "${KUBE_BIN##*/}" build_kubernetes "14 min"
+  cached kubernetes-measured "${KUBE_BIN##*/}" build_kubernetes "10 min"
   exit
 fi
 kubernetes=$(cached kubernetes "${KUBE_BIN##*/}" build_kubernetes "6 min")
