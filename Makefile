@@ -131,12 +131,13 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	  $(CARGO) test --locked --no-fail-fast $(addprefix --test ,$(filter-out $(WAITING),$(INTEGRATION))) $(ARGS) || status=1; \
 	  wait "$$waiting" || status=1; cat "$$log"; [ "$$status" = 0 ]
 
+# Three scenarios are under way at a time (tests/e2e/ground.rs); the other threads wait for a place, so that none of them is empty.
 .PHONY: test-e2e
 test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
 	$(call say,what a real API server makes of our definitions)
 	@. $(GROUND)/env.sh; $(CARGO) test --locked --test api_server
 	$(call say,end-to-end tests)
-	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 2 --nocapture
+	@. $(GROUND)/env.sh; $(CARGO) test --locked --test e2e $(ARGS) -- --test-threads 9 --nocapture
 
 .PHONY: fuzz
 fuzz: bootstrap ## fuzz what is read from storage, each target for FUZZ_SECONDS (60)

@@ -13,13 +13,13 @@ use kube::{Client, Config};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-/// The namespaces that have a shard `commerce/0` of their own: each scenario takes one for itself. Two, because a scenario
-/// waits for mysqld and for pods more than it works.
-const SHARDS: [&str; 2] = ["vitess-demo", "vitess-beside"];
-static TAKEN: Mutex<[bool; SHARDS.len()]> = Mutex::new([false; SHARDS.len()]);
+/// The namespaces of what a scenario takes for itself: a shard `commerce/0`, of which there are two, or the one shard
+/// `maria/0`. Several, because a scenario waits for mysqld and for pods more than it works.
+const PLACES: [&str; 3] = ["vitess-demo", "vitess-beside", "vitess-demo"];
+const SHARDS: [usize; 2] = [0, 1];
+const MARIA: usize = 2;
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { places: [false; PLACES.len()], want_all: 0 });
 static CHANGED: Condvar = Condvar::new();
-/// For whoever is about to take shards; held by those who wait for all of them, so that they get their turn.
-static QUEUE: Mutex<()> = Mutex::new(());
 /// The shard of the first namespace is part of the ground, the second is brought up for who takes it first.
 static BESIDE: OnceLock<()> = OnceLock::new();
 static API: OnceLock<(Runtime, Client)> = OnceLock::new();
@@ -29,15 +29,21 @@ static MARIADB: OnceLock<()> = OnceLock::new();
 
 pub struct Ground {
     pub namespace: String,
-    /// The places in [`SHARDS`] that this test has.
+    /// The [`PLACES`] that this test has.
     taken: Vec<usize>,
+}
+
+struct Taken {
+    places: [bool; PLACES.len()],
+    /// How many scenarios wait for all places: nobody takes one before them.
+    want_all: usize,
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
         let mut all = whole(&TAKEN);
-        for shard in &self.taken {
-            all[*shard] = false;
+        for place in &self.taken {
+            all.places[*place] = false;
         }
         CHANGED.notify_all();
     }
@@ -64,21 +70,29 @@ fn whole<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for one of the shards that are `wanted`, or for all of them.
-fn take(wanted: &[usize], all_of_them: bool) -> Vec<usize> {
-    let _turn = whole(&QUEUE);
+/// Waits for one of these places.
+fn take(wanted: &[usize]) -> Vec<usize> {
+    let free = |taken: &Taken| wanted.iter().copied().find(|place| !taken.places[*place] && taken.want_all == 0);
     let mut taken = whole(&TAKEN);
     loop {
-        let mut free: Vec<usize> = wanted.iter().copied().filter(|shard| !taken[*shard]).collect();
-        if !free.is_empty() && (!all_of_them || free.len() == wanted.len()) {
-            free.truncate(if all_of_them { free.len() } else { 1 });
-            for shard in &free {
-                taken[*shard] = true;
-            }
-            return free;
+        if let Some(place) = free(&taken) {
+            taken.places[place] = true;
+            return vec![place];
         }
         taken = CHANGED.wait(taken).unwrap_or_else(PoisonError::into_inner);
     }
+}
+
+/// Waits for all of them.
+fn take_all() -> Vec<usize> {
+    let mut taken = whole(&TAKEN);
+    taken.want_all += 1;
+    while taken.places.contains(&true) {
+        taken = CHANGED.wait(taken).unwrap_or_else(PoisonError::into_inner);
+    }
+    taken.want_all -= 1;
+    taken.places.fill(true);
+    (0..PLACES.len()).collect()
 }
 
 /// The directory of the project.
@@ -126,25 +140,25 @@ fn text(bytes: &[u8]) -> String {
 impl Ground {
     /// A shard, for this test alone until it is dropped. The operator is everybody's.
     pub fn take() -> Self {
-        Self::with(take(&[0, 1], false))
+        Self::with(take(&SHARDS))
     }
 
     /// The whole ground: no other test is under way. For what happens to the operator or to the cluster.
     pub fn take_alone() -> Self {
-        Self::with(take(&[0, 1], true))
+        Self::with(take_all())
     }
 
-    /// A shard with `maria/0` beside it: tablets 200 (the primary) and 201.
-    pub fn take_with_mariadb() -> Self {
-        let ground = Self::with(take(&[0], false));
+    /// The shard `maria/0`: tablets 200 (the primary) and 201.
+    pub fn take_maria() -> Self {
+        let ground = Self::with(take(&[MARIA]));
         MARIADB.get_or_init(|| ground.bring_up("mariadb/shard-up.sh"));
         ground
     }
 
     fn with(taken: Vec<usize>) -> Self {
-        let ground = Self { namespace: SHARDS[taken[0]].to_owned(), taken };
+        let ground = Self { namespace: PLACES[taken[0]].to_owned(), taken };
         environment();
-        if ground.taken[0] != 0 {
+        if ground.taken[0] == 1 {
             BESIDE.get_or_init(|| ground.bring_up("vitess/shard-up.sh"));
         }
         ground

@@ -7,6 +7,9 @@ mod ground;
 mod matrix;
 
 mod backup;
+// Its scenarios take one place one after the other: among the first by name, they are not left over at the end.
+#[path = "xtrabackup.rs"]
+mod backup_by_xtrabackup;
 mod faults;
 mod gitops;
 mod healing;
@@ -20,4 +23,3 @@ mod storage;
 mod topology;
 mod verify;
 mod vitess;
-mod xtrabackup;

@@ -24,7 +24,7 @@ fn backup_yaml(name: &str, options: &str, more: &str) -> String {
 
 /// The ground with `maria/0` and a storage, and no object of an earlier run by these names.
 fn ground(objects: &[(&str, &str)]) -> Ground {
-    let ground = Ground::take_with_mariadb();
+    let ground = Ground::take_maria();
     ground.apply(&storage_yaml("main", "/"));
     for (kind, name) in objects {
         ground.delete(kind, name);
