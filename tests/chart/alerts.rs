@@ -121,14 +121,14 @@ fn what_an_alert_says_is_whole() {
 
 #[test]
 fn the_cases_notice_another_threshold_and_another_time() {
-    let changes: [(&str, Change); 4] = [
+    let alterations: [(&str, Change); 4] = [
         ("a lower threshold", |rule| Some(threshold(rule, |number| number - little(number)))),
         ("a higher threshold", |rule| Some(threshold(rule, |number| number + little(number)))),
         ("no `for`", |rule| rule.get("for").map(|_| ("for", "0s".into()))),
         ("a longer `for`", |rule| Some(("for", format!("{}1s", rule.get("for")?.as_str().unwrap()).into()))),
     ];
     let rules = all_rules();
-    for (what, change) in changes {
+    for (what, change) in alterations {
         let (rules, changed) = altered(&rules, change);
         assert!(changed.len() > 5, "{what}: {changed:?}");
         let verdict = test_rules(&rules, &CASES);
