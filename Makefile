@@ -131,7 +131,7 @@ test-integration: bootstrap ## the test programs of tests/: layers, chart (build
 	  $(CARGO) test --locked --no-fail-fast $(addprefix --test ,$(filter-out $(WAITING),$(INTEGRATION))) $(ARGS) || status=1; \
 	  wait "$$waiting" || status=1; cat "$$log"; [ "$$status" = 0 ]
 
-# Three scenarios are under way at a time (tests/e2e/ground.rs); the other threads wait for a place, so that none of them is empty.
+# Two scenarios are under way at a time (tests/e2e/ground.rs); the other threads wait, so that there is always one that can go.
 .PHONY: test-e2e
 test-e2e: cluster-up ## on a real cluster with real Vitess and MySQL (the first time 20 min to build)
 	$(call say,what a real API server makes of our definitions)

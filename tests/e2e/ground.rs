@@ -18,6 +18,8 @@ use tokio::runtime::Runtime;
 const PLACES: [&str; 3] = ["vitess-demo", "vitess-beside", "vitess-demo"];
 const SHARDS: [usize; 2] = [0, 1];
 const MARIA: usize = 2;
+/// How many scenarios are under way at a time: two cores, on which other tests run as well, have no time for more.
+const AT_A_TIME: usize = 2;
 static TAKEN: Mutex<Taken> = Mutex::new(Taken { places: [false; PLACES.len()], want_all: 0 });
 static CHANGED: Condvar = Condvar::new();
 /// The shard of the first namespace is part of the ground, the second is brought up for who takes it first.
@@ -72,7 +74,10 @@ fn whole<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
 
 /// Waits for one of these places.
 fn take(wanted: &[usize]) -> Vec<usize> {
-    let free = |taken: &Taken| wanted.iter().copied().find(|place| !taken.places[*place] && taken.want_all == 0);
+    let free = |taken: &Taken| {
+        let has_room = taken.want_all == 0 && taken.places.iter().filter(|place| **place).count() < AT_A_TIME;
+        wanted.iter().copied().find(|place| has_room && !taken.places[*place])
+    };
     let mut taken = whole(&TAKEN);
     loop {
         if let Some(place) = free(&taken) {
