@@ -8,8 +8,8 @@ use super::accept::Attached;
 use super::draft::Draft;
 use super::topology::KIND as TOPOLOGY_BACKUP;
 use crate::api::{
-    Amount, EngineJob, EngineResources, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify,
-    VitessBackupSpec, VitessBackupStorage, VitessRestoreSpec, VitessTopologyBackupSpec, VolumeTarget,
+    EngineJob, EngineSecurityContext, GoDuration, PodTemplate, RestoreTarget, Verify, VitessBackupSpec,
+    VitessBackupStorage, VitessRestoreSpec, VitessTopologyBackupSpec, VolumeTarget,
 };
 use crate::backup::topology::TopologyServer;
 use crate::resources::command::{self, RestoreOnto, Terms};
@@ -83,24 +83,11 @@ pub fn recover(
     template: &PodTemplate,
     planned: &EngineJob,
 ) -> Job {
-    let template = &PodTemplate { resources: template.resources.clone().map(of_little), ..template.clone() };
     let Attached { tablet, attachment } = attached;
     let in_pod = stored.map(|stored| storage::in_pod(&stored.spec)).unwrap_or_default();
     let args = command::recover(attachment, &in_pod.args, SHORT_DEADLINE);
     let pod = pod::twin(&tablet.pod, attachment, &draft.seen.settings, &in_pod, args, template);
     independent(draft, planned, pod, template)
-}
-
-/// What putting a tablet back asks a node for: it copies nothing, and has to find room where the run itself found none. Limits
-/// stay, for a quota may ask for them.
-fn of_little(mut resources: EngineResources) -> EngineResources {
-    for (name, little) in [("cpu", "10m"), ("memory", "64Mi")] {
-        // What has a limit alone requests that much.
-        if resources.requests.contains_key(name) || resources.limits.contains_key(name) {
-            resources.requests.insert(name.to_owned(), Amount(little.to_owned()));
-        }
-    }
-    resources
 }
 
 /// The Job of a topology server's backup.
@@ -228,24 +215,4 @@ fn merged(run: Option<&PodTemplate>, storage: Option<&PodTemplate>) -> PodTempla
 pub fn targets(target: Option<&RestoreTarget>) -> (Option<&crate::topo::TabletAlias>, Option<&VolumeTarget>) {
     let Some(RestoreTarget { tablet, persistent_volume_claim }) = target else { return (None, None) };
     (tablet.as_ref(), persistent_volume_claim.as_ref())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_puts_a_tablet_back_asks_for_little_and_keeps_its_limits() {
-        let of_little = |resources: serde_json::Value| of_little(serde_json::from_value(resources).unwrap());
-        let asked = of_little(json!({"requests": {"cpu": 2, "ephemeral-storage": "1Gi"}, "limits": {"memory": "4Gi"}}));
-        assert_eq!(
-            serde_json::to_value(asked).unwrap(),
-            json!({
-                "requests": {"cpu": "10m", "ephemeral-storage": "1Gi", "memory": "64Mi"}, "limits": {"memory": "4Gi"},
-            })
-        );
-        assert_eq!(of_little(json!({})), EngineResources::default());
-    }
 }
