@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::FutureExt;
 use futures::future::{BoxFuture, select};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
 
 use crate::controller::{self, Context, Leadership, Shutdown, webhook};
 use crate::duration::GoDuration;
@@ -18,9 +16,6 @@ use crate::resources::settings::{Settings, TabletLabels};
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
-
-/// How long what is under way may take when the operator is told to stop: well below what a pod is given.
-const STOPPING: Duration = Duration::from_secs(5);
 
 /// Runs the operator: reconciles VitessBackups, VitessRestores and VitessBackupStorages.
 #[derive(Debug, clap::Args)]
@@ -248,16 +243,10 @@ async fn lead(
     metrics.leads(true);
     let lost = leadership.keep();
     let work = controller::run(context, namespaces, shutdown.clone());
-    // A controller that waits for the first answer of the API server does not hear that it is to stop.
-    let overdue = async {
-        shutdown.clone().await;
-        sleep(STOPPING).await;
-    };
     tokio::select! {
         // Reconciles under way are dropped at once: another operator may be acting already.
         () = lost => bail!("no longer the leader: another operator is, or the API server cannot be reached"),
         () = work => {}
-        () = overdue => tracing::warn!("what is under way is left to the next operator"),
     }
     leadership.release().await;
     Ok(())

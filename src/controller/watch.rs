@@ -173,16 +173,34 @@ async fn drive<O, F>(
     let reconciler = move |object, context| -> Reconcile { Box::pin(reconcile(object, context)) };
     let after_error =
         |object: Arc<O>, error: &Error, context: Arc<Context>| reconcile::after_error(&*object, error, &context);
-    let queue = requests.take_until(shutdown);
-    applier(reconciler, after_error, context, store, queue, kube::runtime::Config::default().concurrency(AT_A_TIME))
-        .for_each(|result| {
-            // Failed reconciles are logged where they are retried; an object that is gone is nothing to tell.
-            if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
-                tracing::warn!(%error, kind = %O::kind(&()), "a watch failed and is started again");
-            }
-            future::ready(())
-        })
-        .await;
+    let queue = requests.take_until(shutdown.clone());
+    let begins = store.clone();
+    let works = applier(
+        reconciler,
+        after_error,
+        context,
+        store,
+        queue,
+        kube::runtime::Config::default().concurrency(AT_A_TIME),
+    )
+    .for_each(|result| {
+        // Failed reconciles are logged where they are retried; an object that is gone is nothing to tell.
+        if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
+            tracing::warn!(%error, kind = %O::kind(&()), "a watch failed and is started again");
+        }
+        future::ready(())
+    });
+    // It begins when the store is filled, which its queue does: told to stop before that, it would wait for ever.
+    let stops_before_it_begins = async {
+        tokio::select! {
+            _ = begins.wait_until_ready() => future::pending().await,
+            () = shutdown => {}
+        }
+    };
+    tokio::select! {
+        () = works => {}
+        () = stops_before_it_begins => {}
+    }
 }
 
 #[allow(clippy::unnecessary_wraps)] // the shape of a predicate
